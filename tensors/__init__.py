@@ -1,0 +1,3 @@
+"""tsr: your own image-generation server."""
+
+__version__ = "0.1.0"

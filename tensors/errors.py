@@ -1,0 +1,251 @@
+"""Every error tsr raises on purpose.
+
+::
+
+    TsrError                      internal          500   exit 1
+    +-- InvalidRequest            invalid_request   422   exit 2
+    |   +-- MalformedBody         malformed_body    400
+    |   +-- PayloadTooLarge       payload_too_large 413
+    +-- NotFound                  not_found         404   exit 3
+    |   +-- ModelNotFound  LoraNotFound  JobNotFound  ImageNotFound  RemoteNotFound
+    +-- Conflict                  conflict          409   exit 1
+    |   +-- JobFinished  IdempotencyConflict  AlreadyRunning  NeedsServer
+    +-- Unauthorized              unauthorized      401   exit 4
+    |   +-- Forbidden             forbidden         403
+    +-- QueueFull                 queue_full        429   exit 1
+    +-- EngineError               engine_error      502   exit 5
+    |   +-- EngineDied  EngineNotInstalled  EngineStartFailed  EngineInstallFailed
+    +-- JobFailed                 job_failed        500   exit 1
+    +-- JobCancelled              job_cancelled     409   exit 130
+    +-- ServerUnreachable         unreachable       503   exit 6
+    +-- ConfigError               config            500   exit 2
+
+An error crosses the wire as ``{"error": {"code", "message", "hint"?, "details"?}}`` and becomes the same class again on
+the other side (`from_wire`). A class's docstring is its message when none is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class TsrError(Exception):
+    """Something went wrong inside tsr."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+    _by_code: ClassVar[dict[str, type[TsrError]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        known = TsrError._by_code.setdefault(cls.code, cls)
+        if known is not cls and known not in cls.__mro__:
+            raise TypeError(f"two errors with the code {cls.code!r}")
+
+    def __init__(
+        self, message: str | None = None, *, hint: str | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0].rstrip(".")
+        self.hint = hint
+        self.details = dict(details or {})
+        super().__init__(self.message)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The error as the document that is sent and printed with ``--json``."""
+        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.hint:
+            error["hint"] = self.hint
+        if self.details:
+            error["details"] = self.details
+        return {"error": error}
+
+
+def from_wire(document: object, *, status: int) -> TsrError:
+    """The error that `TsrError.to_wire` described; a plain `TsrError` for anything else."""
+    error = document.get("error") if isinstance(document, dict) else None
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return TsrError(f"the server answered with status {status} and no explanation")
+    found = TsrError._by_code.get(str(error.get("code")), TsrError)
+    hint, details = error.get("hint"), error.get("details")
+    return found(
+        error["message"],
+        hint=hint if isinstance(hint, str) else None,
+        details=details if isinstance(details, dict) else None,
+    )
+
+
+class InvalidRequest(TsrError):
+    """The request is not valid."""
+
+    code = "invalid_request"
+    status = 422
+    exit_code = 2
+
+
+class MalformedBody(InvalidRequest):
+    """The request's body is not valid JSON."""
+
+    code = "malformed_body"
+    status = 400
+
+
+class PayloadTooLarge(InvalidRequest):
+    """The request's body is too large."""
+
+    code = "payload_too_large"
+    status = 413
+
+
+class NotFound(TsrError):
+    """There is no such thing."""
+
+    code = "not_found"
+    status = 404
+    exit_code = 3
+
+
+class ModelNotFound(NotFound):
+    """There is no such model."""
+
+    code = "model_not_found"
+
+
+class LoraNotFound(NotFound):
+    """There is no such LoRA."""
+
+    code = "lora_not_found"
+
+
+class JobNotFound(NotFound):
+    """There is no such job."""
+
+    code = "job_not_found"
+
+
+class ImageNotFound(NotFound):
+    """There is no such image."""
+
+    code = "image_not_found"
+
+
+class RemoteNotFound(NotFound):
+    """There is no such remote."""
+
+    code = "remote_not_found"
+
+
+class Conflict(TsrError):
+    """The request does not fit the present state."""
+
+    code = "conflict"
+    status = 409
+
+
+class JobFinished(Conflict):
+    """The job has already finished."""
+
+    code = "job_finished"
+
+
+class IdempotencyConflict(Conflict):
+    """This idempotency key was used for a different request."""
+
+    code = "idempotency_conflict"
+
+
+class AlreadyRunning(Conflict):
+    """A server is already running on this data directory."""
+
+    code = "already_running"
+
+
+class NeedsServer(Conflict):
+    """This needs a running server."""
+
+    code = "needs_server"
+
+
+class Unauthorized(TsrError):
+    """The server wants an API key."""
+
+    code = "unauthorized"
+    status = 401
+    exit_code = 4
+
+
+class Forbidden(Unauthorized):
+    """The server refuses requests from there."""
+
+    code = "forbidden"
+    status = 403
+
+
+class QueueFull(TsrError):
+    """The queue is full."""
+
+    code = "queue_full"
+    status = 429
+
+
+class EngineError(TsrError):
+    """The engine failed."""
+
+    code = "engine_error"
+    status = 502
+    exit_code = 5
+
+
+class EngineDied(EngineError):
+    """The engine ended in the middle of its work."""
+
+    code = "engine_died"
+
+
+class EngineNotInstalled(EngineError):
+    """There is no sd-server on this machine."""
+
+    code = "engine_not_installed"
+    status = 503
+
+
+class EngineStartFailed(EngineError):
+    """The engine did not start."""
+
+    code = "engine_start_failed"
+    status = 503
+
+
+class EngineInstallFailed(EngineError):
+    """The engine could not be installed."""
+
+    code = "engine_install_failed"
+
+
+class JobFailed(TsrError):
+    """The job failed."""
+
+    code = "job_failed"
+
+
+class JobCancelled(TsrError):
+    """The job was cancelled."""
+
+    code = "job_cancelled"
+    status = 409
+    exit_code = 130
+
+
+class ServerUnreachable(TsrError):
+    """The server cannot be reached."""
+
+    code = "unreachable"
+    status = 503
+    exit_code = 6
+
+
+class ConfigError(TsrError):
+    """The configuration is not valid."""
+
+    code = "config"
+    exit_code = 2
