@@ -1,0 +1,113 @@
+"""From a request to settings with nothing left open."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+
+from tensors.checks import INJECTION, refusal
+from tensors.families import Defaults, defaults_for
+from tensors.inputs import Inputs
+from tensors.models import ModelFile, ModelFiles
+from tensors.samplers import sampler_and_scheduler
+from tensors.types import MAX_SEED, GenerateRequest, Hires, Lora, Settings, UsedLora, UsedModel
+
+_LORA_TAG = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
+DEFAULT_STRENGTH = 0.75
+"""Denoising strength of img2img when none is given; sd-server's own default."""
+
+
+def split_loras(prompt: str) -> tuple[str, tuple[Lora, ...]]:
+    """The prompt without its `<lora:name:weight>` and those LoRAs. Raises `InvalidRequest` for a malformed one."""
+    loras = []
+    for content in _LORA_TAG.findall(prompt):
+        name, _, weight = content.partition(":")
+        try:
+            loras.append(Lora(name=name.strip(), weight=float(weight) if weight else 1.0))
+        except ValueError:
+            raise refusal([("prompt", f"has <lora:{content}>; it is written <lora:name:0.8>")]) from None
+        if not name.strip() or not -10 <= loras[-1].weight <= 10:
+            raise refusal([("prompt", f"has <lora:{content}>; it needs a name and a weight between -10 and 10")])
+    if not loras:
+        return _checked_rest(prompt), ()
+    return _checked_rest(re.sub(r"[ \t]{2,}", " ", _LORA_TAG.sub("", prompt))), tuple(loras)
+
+
+def _checked_rest(prompt: str) -> str:
+    """What is left without the tags; taking one out may have joined what stood around it."""
+    if "<lora:" in prompt.lower():
+        raise refusal([("prompt", "has a <lora: that does not end; it is written <lora:name:0.8>")])
+    if INJECTION in prompt.lower():
+        raise refusal([("prompt", f"must not contain {INJECTION}: it would override the engine's settings")])
+    return prompt.strip()
+
+
+def _seed(request: GenerateRequest) -> int:
+    """Seeds are ours to draw: the engine's own 'random' repeats within a second and is never told."""
+    last = MAX_SEED - request.batch_size + 1
+    if request.seed > last:
+        raise refusal([("seed", f"must be at most {last} for a batch of {request.batch_size}, not {request.seed}")])
+    return request.seed if request.seed >= 0 else secrets.randbelow(last + 1)
+
+
+def _loras(named: Iterable[Lora], files: ModelFiles) -> tuple[UsedLora, ...]:
+    used: dict[str, UsedLora] = {}
+    for lora in named:
+        stem = files.lora(lora.name).stem
+        if stem in used:
+            raise refusal([("loras", f"name {stem!r} twice")])
+        used[stem] = UsedLora(name=stem, weight=lora.weight)
+    return tuple(used.values())
+
+
+def _hires(request: GenerateRequest, defaults: Defaults) -> Hires | None:
+    if request.hires or request.init_image is not None:
+        return request.hires
+    return defaults.hires if request.width is None and request.height is None else None
+
+
+def resolve(
+    request: GenerateRequest,
+    model: ModelFile,
+    *,
+    files: ModelFiles,
+    inputs: Inputs,
+    known_samplers: Iterable[str] = (),
+    known_schedulers: Iterable[str] = (),
+) -> Settings:
+    """Fill in a request for a model: what was said wins, the family's defaults fill the rest.
+
+    Raises:
+        InvalidRequest: for an unknown sampler or scheduler, a seed too high for its batch, an unusable picture.
+        LoraNotFound: with a suggestion.
+    """
+    defaults = defaults_for(model.family)
+    sampler, scheduler = sampler_and_scheduler(
+        request.sampler, request.scheduler, known_samplers=known_samplers, known_schedulers=known_schedulers
+    )
+    prompt, from_prompt = split_loras(request.prompt)
+    seed = _seed(request)
+    loras = _loras((*from_prompt, *request.loras), files)
+    strength = DEFAULT_STRENGTH if request.strength is None else request.strength
+    return Settings(
+        prompt=prompt,
+        negative_prompt=defaults.negative_prompt if request.negative_prompt is None else request.negative_prompt,
+        model=UsedModel(name=model.name, family=model.family),
+        width=request.width or defaults.width,
+        height=request.height or defaults.height,
+        steps=request.steps or defaults.steps,
+        cfg_scale=defaults.cfg_scale if request.cfg_scale is None else request.cfg_scale,
+        guidance=defaults.guidance if request.guidance is None else request.guidance,
+        sampler=sampler or defaults.sampler,
+        scheduler=scheduler or defaults.scheduler,
+        seed=seed,
+        batch_size=request.batch_size,
+        clip_skip=request.clip_skip or defaults.clip_skip,
+        loras=loras,
+        init_image=None if request.init_image is None else inputs.keep("init_image", request.init_image, mode="RGB"),
+        mask=None if request.mask is None else inputs.keep("mask", request.mask, mode="L"),
+        strength=None if request.init_image is None else strength,
+        hires=_hires(request, defaults),
+        tags=request.tags,
+    )

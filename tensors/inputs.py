@@ -1,0 +1,87 @@
+"""Pictures that come with a request (`init_image`, `mask`): checked, then kept by their hash.
+
+The job store holds no image bytes: a job names its inputs as `sha256:...`, and a job that runs again after a crash
+finds them here.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import io
+import warnings
+from pathlib import Path
+
+import pybase64
+
+from tensors.atomic import write_atomic
+from tensors.checks import refusal
+
+_REFERENCE = "sha256:"
+MAX_PIXELS = 64_000_000
+
+
+def _decode(field: str, text: str) -> bytes:
+    """The bytes of a base64 text, with or without a `data:` prefix."""
+    payload = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return pybase64.b64decode("".join(payload.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise refusal([(field, "is not base64")]) from None
+
+
+def _as_png(field: str, data: bytes, *, mode: str) -> bytes:
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise refusal([(field, f"is too large: {opened.width}x{opened.height}")])
+                picture = ImageOps.exif_transpose(opened).convert(mode)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise refusal([(field, "is not a PNG, JPEG or WebP picture")]) from None
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+class Inputs:
+    """The store of input pictures, as PNG by the SHA256 of their bytes."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def keep(self, field: str, text: str, *, mode: str) -> str:
+        """Check a base64 picture, store it and return its reference.
+
+        `mode` is Pillow's: `RGB` for a picture, `L` for a mask. Raises `InvalidRequest` naming the field.
+        """
+        if text.startswith(_REFERENCE):
+            if not self._path(text).is_file():
+                raise refusal([(field, "names a stored picture that is not here")])
+            return text
+        png = _as_png(field, _decode(field, text), mode=mode)
+        reference = _REFERENCE + hashlib.sha256(png).hexdigest()
+        path = self._path(reference)
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, png)
+        return reference
+
+    def _path(self, reference: str) -> Path:
+        digest = reference.removeprefix(_REFERENCE)
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+            digest = "none"
+        return self._directory / f"{digest}.png"
+
+    def base64(self, reference: str, width: int, height: int) -> str:
+        """A stored picture as base64 PNG, scaled and cropped around its centre to the size. Raises `OSError`."""
+        from PIL import Image, ImageOps
+
+        with Image.open(self._path(reference)) as opened:
+            fitted = opened if opened.size == (width, height) else ImageOps.fit(opened, (width, height))
+            out = io.BytesIO()
+            fitted.save(out, "PNG")
+        return pybase64.b64encode(out.getvalue()).decode()
