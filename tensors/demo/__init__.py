@@ -1,0 +1,1 @@
+"""The tiny model that ships: `shapes.safetensors` and a LoRA for it. See MODEL_CARD.md."""
