@@ -1,0 +1,1 @@
+"""Places where an engine runs, and the one client that talks to it."""
