@@ -1,0 +1,56 @@
+"""What happens to jobs, fanned out in memory to any number of listeners.
+
+Every event is the whole present state of its job, encoded once. A listener keeps a position in the job's log, so a
+slow one holds up nobody and costs no queue of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from tensors.types import ErrorInfo, Image, JobEvent, Progress
+
+
+class JobLog:
+    """The events of one job, for use in one event loop."""
+
+    def __init__(self, job: str) -> None:
+        self.job = job
+        self.images: tuple[str, ...] = ()
+        self._events: list[tuple[JobEvent, bytes]] = []
+        self._changed = asyncio.Event()
+        self.publish("queued", Progress(phase="queued"))
+
+    @property
+    def now(self) -> JobEvent:
+        """The present state."""
+        return self._events[-1][0]
+
+    def publish(self, state: str, progress: Progress | None = None, error: ErrorInfo | None = None) -> None:
+        """Tell all listeners."""
+        event = JobEvent(
+            seq=len(self._events) + 1, job=self.job, state=state, progress=progress, images=self.images, error=error
+        )
+        self._events.append((event, msgspec.json.encode(event)))
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def add_image(self, image: Image) -> None:
+        """A picture was saved; the next event names it."""
+        if image.id not in self.images:
+            self.images = (*self.images, image.id)
+
+    async def follow(self) -> AsyncIterator[tuple[JobEvent, bytes]]:
+        """The present state, then every event until the last; each also as JSON."""
+        position = len(self._events) - 1
+        while True:
+            while position < len(self._events):
+                event = self._events[position]
+                yield event
+                if event[0].last:
+                    return
+                position += 1
+            await self._changed.wait()

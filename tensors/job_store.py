@@ -1,0 +1,187 @@
+"""Durable jobs as they lie in `jobs.db`: DBOS's tables, read and mapped to `tensors.types.Job`.
+
+DBOS is slow to import and a singleton: only the server and commands that look into a stopped server's jobs come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from dbos import DBOSClient, WorkflowStatus
+from dbos._serialization import Serializer
+
+from tensors.clock import from_epoch_ms
+from tensors.errors import InvalidRequest, JobFinished, JobNotFound
+from tensors.types import ErrorInfo, Job, Page, Settings
+
+WORKFLOW = "generate"
+STATES = ("queued", "running", "succeeded", "failed", "cancelled")
+UNFINISHED = ["PENDING", "ENQUEUED", "DELAYED"]
+_SCAN = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordered:
+    """A job's input, as it is stored."""
+
+    created: str
+    settings: Settings
+    fingerprint: str
+    """SHA256 of the request, to tell a repeated one from another one under the same idempotency key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A job's output, as it is stored."""
+
+    state: str
+    images: tuple[str, ...] = ()
+    error: ErrorInfo | None = None
+
+
+class JsonSerializer(Serializer):
+    """Inputs and outputs as JSON: readable with any tool, and nothing in the file can run code, as a pickle can."""
+
+    def serialize(self, data: Any) -> str:
+        if isinstance(data, BaseException):
+            data = {"error": f"{type(data).__name__}: {data}"}
+        return msgspec.json.encode(data).decode()
+
+    def deserialize(self, serialized_data: str) -> Any:
+        return msgspec.json.decode(serialized_data)
+
+    def name(self) -> str:
+        return "tsr_json"
+
+
+def open_store(file: Path) -> sa.Engine:
+    """The SQLite engine for `jobs.db`: WAL, so that readers never wait, and writers queue instead of failing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(f"sqlite:///{file}", connect_args={"timeout": 30, "check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = "IMMEDIATE"
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def job_of(status: WorkflowStatus) -> Job:
+    """A stored job. One that has not ended is `queued`: whether it runs, only the server that runs it knows."""
+    arguments = status.input["args"] if status.input else []
+    ordered = msgspec.convert(arguments[0], Ordered) if arguments else None
+    outcome = _outcome(status)
+    return Job(
+        id=status.workflow_id,
+        kind=status.name,
+        state=outcome.state,
+        created=ordered.created if ordered else from_epoch_ms(status.created_at or 0),
+        finished=from_epoch_ms(status.completed_at) if status.completed_at else None,
+        settings=ordered.settings if ordered else None,
+        images=outcome.images,
+        error=outcome.error,
+    )
+
+
+def _outcome(status: WorkflowStatus) -> Outcome:
+    match status.status:
+        case "SUCCESS":
+            return msgspec.convert(status.output, Outcome)
+        case "CANCELLED":
+            return Outcome(state="cancelled")
+        case "ERROR":
+            return Outcome(state="failed", error=ErrorInfo(code="internal", message=str(status.error)))
+        case "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
+            message = f"given up: tsr ended {status.recovery_attempts} times while this job was waiting or running"
+            return Outcome(state="failed", error=ErrorInfo(code="job_failed", message=message))
+        case _:
+            return Outcome(state="queued")
+
+
+def check_listing(state: str | None, limit: int) -> None:
+    """Raise `InvalidRequest` for what a list of jobs cannot be asked for."""
+    if state is not None and state not in STATES:
+        raise InvalidRequest(f"unknown state {state!r}", hint=f"states: {', '.join(STATES)}")
+    if not 1 <= limit <= 500:
+        raise InvalidRequest(f"limit must be between 1 and 500, not {limit}")
+
+
+Lister = Callable[..., Sequence[WorkflowStatus]]
+
+
+def page_of(
+    lister: Lister, *, state: str | None, limit: int, cursor: str | None, live: Callable[[Job], Job] = lambda job: job
+) -> Page[Job]:
+    """Jobs newest first, from DBOS's `list_workflows`; `live` adds what only memory knows."""
+    check_listing(state, limit)
+    found: list[tuple[Job, str]] = []
+    for job, key in _newest_first(lister, cursor):
+        job = live(job)
+        if state is None or job.state == state:
+            found.append((job, key))
+        if len(found) > limit:
+            break
+    more = found[limit - 1][1] if len(found) > limit else None
+    return Page(items=tuple(job for job, _ in found[:limit]), next_cursor=more)
+
+
+def _newest_first(lister: Lister, cursor: str | None) -> Iterator[tuple[Job, str]]:
+    """Jobs with their cursors. Rows of one millisecond are ordered by id, so that no page repeats or loses one."""
+    before = _parse(cursor) if cursor else None
+    while True:
+        end = None if before is None else datetime.fromtimestamp((before[0] + 1) / 1000, UTC).isoformat()
+        rows = lister(name=WORKFLOW, sort_desc=True, limit=_SCAN, end_time=end)
+        keyed = sorted(((row.created_at or 0, row.workflow_id, row) for row in rows), reverse=True, key=lambda k: k[:2])
+        fresh = [key for key in keyed if before is None or key[:2] < before]
+        for created, job_id, row in fresh:
+            yield job_of(row), f"{created}.{job_id}"
+        if len(rows) < _SCAN or not fresh:
+            return
+        before = fresh[-1][:2]
+
+
+def _parse(cursor: str) -> tuple[int, str]:
+    created, _, job_id = cursor.partition(".")
+    if not created.isdecimal() or not job_id:
+        raise InvalidRequest(f"{cursor!r} is not a cursor of this list")
+    return int(created), job_id
+
+
+class StoredJobs:
+    """The jobs of a server that is not running."""
+
+    def __init__(self, file: Path) -> None:
+        self._engine = open_store(file)
+        self._client = DBOSClient(system_database_engine=self._engine, serializer=JsonSerializer())
+
+    def list(self, *, state: str | None, limit: int, cursor: str | None) -> Page[Job]:
+        """Jobs newest first."""
+        return page_of(self._client.list_workflows, state=state, limit=limit, cursor=cursor)
+
+    def get(self, job_id: str) -> Job:
+        """One job. Raises `JobNotFound`."""
+        rows = self._client.list_workflows(workflow_ids=[job_id], name=WORKFLOW)
+        if not rows:
+            raise JobNotFound(f"job {job_id!r} not found", hint="tsr jobs list")
+        return job_of(rows[0])
+
+    def cancel(self, job_id: str) -> Job:
+        """Keep a waiting job from running at the next start. Raises `JobNotFound`, `JobFinished`."""
+        job = self.get(job_id)
+        if job.ended:
+            raise JobFinished(f"job {job_id} has already {job.state}")
+        self._client.cancel_workflow(job_id)
+        return self.get(job_id)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._client.destroy()
+        self._engine.dispose()

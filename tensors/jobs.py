@@ -1,0 +1,314 @@
+"""The durable queue: a job that was accepted is finished, whatever happens to this process in between.
+
+DBOS keeps each job's input and outcome in `jobs.db` and starts the unfinished ones again after a crash. A job starts
+at once and waits in memory for its turn, so that no polling stands between a request and its picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import hashlib
+import logging
+import secrets
+from asyncio import FIRST_COMPLETED
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from dbos import DBOS, SetWorkflowID, WorkflowStatus
+
+from tensors.atomic import write_atomic
+from tensors.clock import now
+from tensors.config import Config
+from tensors.errors import IdempotencyConflict, JobFinished, JobNotFound, QueueFull, TsrError
+from tensors.events import JobLog
+from tensors.generation import resolve
+from tensors.inputs import Inputs
+from tensors.job_store import UNFINISHED, WORKFLOW, JsonSerializer, Ordered, Outcome, job_of, open_store, page_of
+from tensors.models import ModelFiles
+from tensors.turns import Turns
+from tensors.types import GenerateRequest, Job, JobEvent, Page, Progress, Settings
+from tensors.worker import Order, Worker, failure
+
+log = logging.getLogger(__name__)
+
+APPLICATION_VERSION = "1"
+"""Of the stored form. DBOS's default is a hash of the code: after an update, waiting jobs would be stranded."""
+MAX_RECOVERIES = 50
+"""A job that takes the whole process down is given up after this many starts."""
+_KEPT_LOGS = 256
+_RECOVERY_PATIENCE = 30.0
+
+
+@dataclass
+class _Live:
+    """A job in this process."""
+
+    log: JobLog
+    task: asyncio.Task[None] | None = None
+    cancelled: bool = False
+
+
+class JobQueue:
+    """Accepts jobs, lets them run one after the other, and tells what happens to them. For one event loop."""
+
+    def __init__(self, config: Config, worker: Worker) -> None:
+        self._config = config
+        self._worker = worker
+        self._files = ModelFiles(config)
+        self._inputs = Inputs(config.data_dir / "inputs")
+        self._store = open_store(config.data_dir / "jobs.db")
+        self._turns = Turns()
+        self._live: dict[str, _Live] = {}
+        self._done: OrderedDict[str, JobLog] = OrderedDict()
+        self._closing = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._recovering: set[str] = set()
+        self._recovered = asyncio.Event()
+        self._keyed = asyncio.Lock()
+        self._settling: set[asyncio.Task[None]] = set()
+        self._workflow: Any = None
+
+    async def start(self) -> None:
+        """Open the store and take up what an earlier process left unfinished, in its order."""
+        logging.getLogger("dbos").setLevel(logging.CRITICAL)
+        DBOS(
+            config={
+                "name": "tsr",
+                "application_version": APPLICATION_VERSION,
+                "executor_id": _executor_id(self._config.data_dir),
+                "system_database_engine": self._store,
+                "serializer": JsonSerializer(),
+                "log_level": "CRITICAL",
+                "max_executor_threads": 8,
+            }
+        )
+
+        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_RECOVERIES)
+        async def generate(document: dict[str, Any]) -> dict[str, Any]:
+            return await self._run(document)
+
+        self._workflow = generate
+        DBOS.launch()
+        unfinished = await DBOS.list_workflows_async(name=WORKFLOW, status=UNFINISHED, load_input=False)
+        for job_id in {status.workflow_id for status in unfinished} - set(self._live):
+            self._live[job_id] = _Live(JobLog(job_id))
+            self._recovering.add(job_id)
+        self._tasks = [asyncio.create_task(self._open_when_recovered()), asyncio.create_task(self._forget_old_jobs())]
+
+    async def stop(self) -> None:
+        """Let go at once: a running job is started again by the next process."""
+        self._closing.set()
+        tasks = [*(live.task for live in self._live.values() if live.task), *self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._settling, return_exceptions=True)
+        await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
+        self._store.dispose()
+
+    def close_listeners(self) -> None:
+        """End every `follow`; the server is about to stop."""
+        self._closing.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for their turn."""
+        return len(self._turns)
+
+    @property
+    def running(self) -> int:
+        """How many jobs have their turn."""
+        return sum(1 for live in self._live.values() if live.log.now.state == "running")
+
+    async def submit(self, request: GenerateRequest, *, idempotency_key: str | None = None) -> Job:
+        """Check, store and start a job. See `tensors.service.Tensors.generate` for the errors."""
+        fingerprint = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+        if idempotency_key is None:
+            return await self._submit(secrets.token_hex(8), request, fingerprint)
+        job_id = hashlib.sha256(idempotency_key.encode()).hexdigest()[:16]
+        async with self._keyed:
+            return await self._known(job_id, fingerprint) or await self._submit(job_id, request, fingerprint)
+
+    async def _submit(self, job_id: str, request: GenerateRequest, fingerprint: str) -> Job:
+        if self.waiting >= self._config["server.max_queue"]:
+            raise QueueFull(f"{self.waiting} jobs are waiting already", hint="tsr jobs list")
+        settings = await asyncio.to_thread(self._resolve, request)
+        ordered = Ordered(created=now(), settings=settings, fingerprint=fingerprint)
+        live = self._live[job_id] = _Live(JobLog(job_id))
+        try:
+            with SetWorkflowID(job_id):
+                await DBOS.start_workflow_async(self._workflow, msgspec.to_builtins(ordered))
+        except BaseException:
+            self._live.pop(job_id, None)
+            raise
+        return _with_event(
+            Job(id=job_id, kind=WORKFLOW, state="queued", created=ordered.created, settings=settings), live.log.now
+        )
+
+    async def list(self, *, state: str | None = None, limit: int = 20, cursor: str | None = None) -> Page[Job]:
+        """See `tensors.service.Jobs.list`."""
+        return await asyncio.to_thread(
+            page_of, DBOS.list_workflows, state=state, limit=limit, cursor=cursor, live=self._as_it_is
+        )
+
+    async def get(self, job_id: str) -> Job:
+        """See `tensors.service.Jobs.get`."""
+        return self._as_it_is(job_of(await self._stored(job_id)))
+
+    async def cancel(self, job_id: str) -> Job:
+        """See `tensors.service.Jobs.cancel`. Answers when the job has ended and the engine is free."""
+        live = self._live.get(job_id)
+        if live is None:
+            job = await self.get(job_id)
+            raise JobFinished(f"job {job_id} has already {job.state}")
+        live.cancelled = True
+        if live.task:
+            live.task.cancel()
+        async for _ in live.log.follow():
+            pass
+        return await self.get(job_id)
+
+    async def follow(
+        self, job_id: str, *, heartbeat: float | None = None
+    ) -> AsyncIterator[tuple[JobEvent, bytes] | None]:
+        """A job's present state and then what happens to it, each also as JSON; None after `heartbeat` quiet seconds.
+
+        Raises `JobNotFound` before the first.
+        """
+        live = self._live.get(job_id)
+        job_log = live.log if live else self._done.get(job_id)
+        if job_log is None:
+            job = await self.get(job_id)
+            event = JobEvent(seq=1, job=job.id, state=job.state, images=job.images, error=job.error)
+            yield event, msgspec.json.encode(event)
+            return
+        closing = asyncio.ensure_future(self._closing.wait())
+        events = job_log.follow()
+        following = asyncio.ensure_future(anext(events, None))
+        try:
+            while True:
+                done, _ = await asyncio.wait((following, closing), timeout=heartbeat, return_when=FIRST_COMPLETED)
+                if not done:
+                    yield None
+                    continue
+                if closing in done or (event_now := following.result()) is None:
+                    return
+                yield event_now
+                following = asyncio.ensure_future(anext(events, None))
+        finally:
+            closing.cancel()
+            following.cancel()
+
+    def _resolve(self, request: GenerateRequest) -> Settings:
+        status = self._worker.engine.status()
+        capabilities = self._worker.engine.capabilities
+        name = request.model or status.model
+        model = self._files.checkpoint(name) if name else self._files.default()
+        return resolve(
+            request,
+            model,
+            files=self._files,
+            inputs=self._inputs,
+            known_samplers=capabilities.samplers if capabilities else (),
+            known_schedulers=capabilities.schedulers if capabilities else (),
+        )
+
+    async def _known(self, job_id: str, fingerprint: str) -> Job | None:
+        rows = await DBOS.list_workflows_async(workflow_ids=[job_id], name=WORKFLOW)
+        if not rows:
+            return None
+        stored = msgspec.convert(rows[0].input["args"][0], Ordered) if rows[0].input else None
+        if stored and stored.fingerprint != fingerprint:
+            raise IdempotencyConflict("this Idempotency-Key was used for a different request", hint="use a new key")
+        return self._as_it_is(job_of(rows[0]))
+
+    def _as_it_is(self, job: Job) -> Job:
+        """A stored job with what only this process knows."""
+        live = self._live.get(job.id)
+        return _with_event(job, live.log.now) if live and not job.ended else job
+
+    async def _run(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The workflow: wait for the turn, draw, return the outcome. Runs again from the start after a crash."""
+        job_id = DBOS.workflow_id
+        assert job_id
+        ordered = msgspec.convert(document, Ordered)
+        live = self._live.setdefault(job_id, _Live(JobLog(job_id)))
+        live.task = asyncio.create_task(self._work(Order(job_id, ordered.created, ordered.settings), live.log))
+        self._recovering.discard(job_id)
+        if not self._recovering:
+            self._recovered.set()
+        if live.cancelled:
+            live.task.cancel()
+        outcome = Outcome(state="succeeded")
+        try:
+            await live.task
+        except asyncio.CancelledError:
+            if not live.cancelled:
+                raise
+            outcome = Outcome(state="cancelled")
+        except (TsrError, OSError) as error:
+            outcome = Outcome(state="failed", error=failure(error))
+        outcome = replace(outcome, images=live.log.images)
+        # Outside this workflow's context: in it, DBOS would take the look into the store for a step of the workflow.
+        settling = asyncio.create_task(self._settle(job_id, live.log, outcome), context=contextvars.Context())
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
+        document = msgspec.to_builtins(outcome)
+        assert isinstance(document, dict)
+        return document
+
+    async def _work(self, order: Order, job_log: JobLog) -> None:
+        async with self._turns.turn((order.created, order.job)):
+            job_log.publish("running", Progress(phase="loading", images=order.settings.batch_size))
+            await self._worker.draw(
+                order, report=lambda progress: job_log.publish("running", progress), saved=job_log.add_image
+            )
+
+    async def _settle(self, job_id: str, job_log: JobLog, outcome: Outcome) -> None:
+        """Tell the listeners that a job has ended, once the store knows it too."""
+        while (await self._stored(job_id)).status in UNFINISHED:
+            await asyncio.sleep(0.003)
+        job_log.publish(outcome.state, error=outcome.error)
+        self._live.pop(job_id, None)
+        self._done[job_id] = job_log
+        while len(self._done) > _KEPT_LOGS:
+            self._done.popitem(last=False)
+
+    async def _stored(self, job_id: str) -> WorkflowStatus:
+        rows = await DBOS.list_workflows_async(workflow_ids=[job_id], name=WORKFLOW)
+        if not rows:
+            raise JobNotFound(f"job {job_id!r} not found", hint="tsr jobs list")
+        return rows[0]
+
+    async def _open_when_recovered(self) -> None:
+        if self._recovering:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._recovered.wait(), _RECOVERY_PATIENCE)
+        self._turns.open()
+
+    async def _forget_old_jobs(self) -> None:
+        while True:
+            cutoff = datetime.now(UTC) - timedelta(days=self._config["jobs.keep_days"])
+            while old := await DBOS.list_workflows_async(
+                completed_before=cutoff.isoformat(), limit=200, load_input=False, load_output=False
+            ):
+                await DBOS.delete_workflows_async([status.workflow_id for status in old])
+            await asyncio.sleep(24 * 3600)
+
+
+def _with_event(job: Job, event: JobEvent) -> Job:
+    return replace(job, state=event.state, progress=event.progress, images=event.images, error=event.error)
+
+
+def _executor_id(data_dir: Path) -> str:
+    """A name that stays with the data directory: recovery at start looks at its own jobs only."""
+    file = data_dir / "executor-id"
+    if not file.exists():
+        write_atomic(file, secrets.token_hex(8).encode())
+    return file.read_text("ascii")
