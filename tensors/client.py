@@ -1,0 +1,182 @@
+"""A tsr server over HTTP, as if it were here."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import httpx
+import httpx_sse
+import msgspec
+
+from tensors import __version__
+from tensors.decoding import NOT_THAT_JSON
+from tensors.errors import ServerUnreachable, TsrError, from_wire
+from tensors.types import Deleted, Generated, GenerateRequest, Health, Image, Job, JobEvent, Page, Status, Version
+
+T = TypeVar("T")
+
+_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_EVENT_SILENCE = 45.0
+"""Three heartbeats of the server."""
+_RECONNECTS = 5
+
+
+class _Http:
+    """One connection pool, and every failure as an error of ours."""
+
+    def __init__(self, url: str, api_key: str | None, transport: httpx.BaseTransport | None) -> None:
+        headers = {"User-Agent": f"tsr/{__version__}"}
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        self.url = url
+        # The proxy settings of a laptop are not for the box in the corner.
+        self.session = httpx.Client(
+            base_url=url, headers=headers, timeout=_TIMEOUT, transport=transport, trust_env=False
+        )
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = self.session.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise self.unreachable(error) from error
+        if response.is_error:
+            raise _error_of(response)
+        return response
+
+    def get(self, path: str, kind: type[T], **options: Any) -> T:
+        return self.decode(self.call("GET", path, **options), kind)
+
+    def decode(self, response: httpx.Response, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(response.content, type=kind)
+        except NOT_THAT_JSON as error:
+            raise TsrError(f"{self.url} answered with something else than tsr does: {error}") from error
+
+    def unreachable(self, error: httpx.HTTPError) -> ServerUnreachable:
+        said = str(error) or type(error).__name__
+        return ServerUnreachable(f"{self.url} cannot be reached: {said}", hint="is `tsr serve` running there?")
+
+
+def _error_of(response: httpx.Response) -> TsrError:
+    try:
+        document = response.json()
+    except ValueError:
+        document = None
+    return from_wire(document, status=response.status_code)
+
+
+def _given(**parameters: object) -> Mapping[str, Any]:
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+class RemoteJobs:
+    """`tensors.service.Jobs` on a server."""
+
+    def __init__(self, http: _Http) -> None:
+        self._http = http
+
+    def list(self, *, state: str | None = None, limit: int = 20, cursor: str | None = None) -> Page[Job]:
+        return self._http.get("/api/jobs", Page[Job], params=_given(state=state, limit=limit, cursor=cursor))
+
+    def get(self, job_id: str) -> Job:
+        return self._http.get(f"/api/jobs/{_part(job_id)}", Job)
+
+    def cancel(self, job_id: str) -> Job:
+        return self._http.decode(self._http.call("POST", f"/api/jobs/{_part(job_id)}/cancel"), Job)
+
+    def events(self, job_id: str) -> Iterator[JobEvent]:
+        self.get(job_id)
+        return self._events(job_id)
+
+    def _events(self, job_id: str) -> Iterator[JobEvent]:
+        """Each event tells the whole state, so a broken stream is simply opened again."""
+        failures = 0
+        while True:
+            try:
+                for event in self._stream(job_id):
+                    failures = 0
+                    yield event
+                    if event.last:
+                        return
+            except httpx.HTTPError as error:
+                if failures == _RECONNECTS:
+                    raise self._http.unreachable(error) from error
+            failures += 1
+            if failures > _RECONNECTS:
+                raise ServerUnreachable(
+                    f"{self._http.url} stopped telling about job {job_id}", hint=f"tsr jobs watch {job_id}"
+                )
+            time.sleep(min(0.25 * 2**failures, 5.0))
+
+    def _stream(self, job_id: str) -> Iterator[JobEvent]:
+        timeout = httpx.Timeout(_EVENT_SILENCE, connect=5.0)
+        path = f"/api/jobs/{_part(job_id)}/events"
+        with httpx_sse.connect_sse(self._http.session, "GET", path, timeout=timeout) as source:
+            if source.response.is_error:
+                source.response.read()
+                raise _error_of(source.response)
+            for message in source.iter_sse():
+                yield msgspec.json.decode(message.data, type=JobEvent)
+
+
+class RemoteImages:
+    """`tensors.service.Images` on a server."""
+
+    def __init__(self, http: _Http) -> None:
+        self._http = http
+
+    def list(self, *, limit: int = 20, cursor: str | None = None) -> Page[Image]:
+        return self._http.get("/api/images", Page[Image], params=_given(limit=limit, cursor=cursor))
+
+    def get(self, image_id: str) -> Image:
+        return self._http.get(f"/api/images/{_part(image_id)}/meta", Image)
+
+    def read(self, image_id: str) -> bytes:
+        return self._http.call("GET", f"/api/images/{_part(image_id)}").content
+
+    def delete(self, image_id: str) -> Deleted:
+        return self._http.decode(self._http.call("DELETE", f"/api/images/{_part(image_id)}"), Deleted)
+
+
+def _part(value: str) -> str:
+    """An id as one part of a path, whatever is in it: `../` must reach the server as an id that does not exist."""
+    from urllib.parse import quote
+
+    return quote(value, safe="").replace(".", "%2E") or "%20"
+
+
+class TsrClient:
+    """`tensors.service.Tensors` on a server."""
+
+    def __init__(self, url: str, *, api_key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
+        self._http = _Http(url, api_key, transport)
+        self.jobs = RemoteJobs(self._http)
+        self.images = RemoteImages(self._http)
+
+    def generate(self, request: GenerateRequest, *, idempotency_key: str | None = None, detach: bool = False) -> Job:
+        # With a key of its own a request can be sent again after a broken connection and is still one job.
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
+        body = msgspec.json.encode({**msgspec.to_builtins(request), "wait": False})
+        headers["Content-Type"] = "application/json"
+        try:
+            response = self._http.call("POST", "/api/generate", content=body, headers=headers)
+        except ServerUnreachable as error:
+            if isinstance(error.__cause__, httpx.ConnectError):
+                raise
+            response = self._http.call("POST", "/api/generate", content=body, headers=headers)
+        return self._http.decode(response, Generated).job
+
+    def health(self) -> Health:
+        return self._http.get("/api/health", Health)
+
+    def status(self) -> Status:
+        return self._http.get("/api/status", Status)
+
+    def version(self) -> Version:
+        return self._http.get("/api/version", Version)
+
+    def close(self) -> None:
+        self._http.session.close()

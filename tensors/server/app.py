@@ -1,0 +1,82 @@
+"""The application: routes, guard, and the parts that live as long as it does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from tensors import __version__
+from tensors.config import Config
+from tensors.engines.leftovers import end_leftovers
+from tensors.errors import EngineError
+from tensors.gallery import Gallery
+from tensors.jobs import JobQueue
+from tensors.models import ModelFile
+from tensors.server import body, gallery, jobs, problems, routes
+from tensors.server.core import ServerCore
+from tensors.server.security import Guard
+from tensors.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+def create_app(config: Config, *, model: ModelFile, url: str, keys: Sequence[str] = ()) -> FastAPI:
+    """The server's ASGI application.
+
+    `model` is loaded at the start, `url` is how this machine reaches the server, `keys` are the API keys it takes.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(end_leftovers, config.run_dir)
+        worker = Worker.of(config)
+        queue = JobQueue(config, worker)
+        app.state.core = ServerCore(config, worker, queue, Gallery(config.gallery_dir), url)
+        await queue.start()
+        tasks = [asyncio.create_task(_load(worker, model)), asyncio.create_task(worker.engine.keep_running())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await queue.stop()
+            await worker.engine.stop()
+
+    app = FastAPI(title="tsr", version=__version__, lifespan=lifespan, redoc_url=None)
+    problems.install(app)
+    for module in (routes, jobs, gallery):
+        app.include_router(module.router)
+    _describe_bodies(app)
+    app.add_middleware(
+        Guard,
+        bind=config["server.host"],
+        allowed_hosts=config["server.allowed_hosts"],
+        keys=keys,
+        max_body=config["server.max_body_mb"] * 1_000_000,
+    )
+    return app
+
+
+async def _load(worker: Worker, model: ModelFile) -> None:
+    """Load the first model while the server already answers."""
+    with contextlib.suppress(EngineError):
+        # The reason is in the status, and the first job tries again.
+        await worker.engine.ensure(model)
+
+
+def _describe_bodies(app: FastAPI) -> None:
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = described()
+        schema.setdefault("components", {}).setdefault("schemas", {}).update(body.schemas())
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,39 @@
+"""Routes of the gallery."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import FileResponse, Response
+
+from tensors.server.answers import Json
+from tensors.server.core import Core
+from tensors.types import Deleted, Image, Page
+
+router = APIRouter(prefix="/api/images", tags=["images"])
+
+
+@router.get("", response_model=Page[Image])
+def list_images(core: Core, limit: int = 20, cursor: str | None = None) -> Response:
+    """Pictures, newest first."""
+    return Json(core.gallery.list(limit=limit, cursor=cursor))
+
+
+@router.get("/{image_id}", response_class=FileResponse, responses={200: {"content": {"image/png": {}}}})
+def get_image(core: Core, image_id: str) -> Response:
+    """The PNG file."""
+    # A picture never changes under its id.
+    headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+    return FileResponse(core.gallery.path(image_id), media_type="image/png", headers=headers)
+
+
+@router.get("/{image_id}/meta", response_model=Image)
+def get_image_meta(core: Core, image_id: str) -> Response:
+    """How the picture was made."""
+    return Json(core.gallery.get(image_id))
+
+
+@router.delete("/{image_id}", response_model=Deleted)
+def delete_image(core: Core, image_id: str) -> Response:
+    """Delete the picture and its record."""
+    core.gallery.delete(image_id)
+    return Json(Deleted(id=image_id))

@@ -1,0 +1,55 @@
+"""Routes of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response, StreamingResponse
+
+from tensors.jobs import JobQueue
+from tensors.server.answers import Json
+from tensors.server.core import Core
+from tensors.types import Job, JobEvent, Page
+
+router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+
+_HEARTBEAT_SECONDS = 15.0
+"""Proxies close connections that say nothing for longer."""
+
+
+@router.get("", response_model=Page[Job])
+async def list_jobs(
+    core: Core,
+    state: Annotated[str | None, Query(description="queued, running, succeeded, failed or cancelled")] = None,
+    limit: int = 20,
+    cursor: str | None = None,
+) -> Response:
+    """Jobs, newest first."""
+    return Json(await core.queue.list(state=state, limit=limit, cursor=cursor))
+
+
+@router.get("/{job_id}", response_model=Job)
+async def get_job(core: Core, job_id: str) -> Response:
+    """One job, as it is now."""
+    return Json(await core.queue.get(job_id))
+
+
+@router.post("/{job_id}/cancel", response_model=Job)
+async def cancel_job(core: Core, job_id: str) -> Response:
+    """Stop a job, queued or running; answers once it has ended."""
+    return Json(await core.queue.cancel(job_id))
+
+
+@router.get("/{job_id}/events", response_model=JobEvent, response_class=StreamingResponse)
+async def job_events(core: Core, job_id: str) -> Response:
+    """What happens to a job, as server-sent events. Each is the whole present state; the stream ends with the job."""
+    await core.queue.get(job_id)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_frames(core.queue, job_id), media_type="text/event-stream", headers=headers)
+
+
+async def _frames(queue: JobQueue, job_id: str) -> AsyncIterator[bytes]:
+    async for item in queue.follow(job_id, heartbeat=_HEARTBEAT_SECONDS):
+        yield b": still here\n\n" if item is None else b"id: %d\nevent: job\ndata: %b\n\n" % (item[0].seq, item[1])

@@ -1,0 +1,95 @@
+"""Routes about the server itself, and the one that draws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import pybase64
+from fastapi import APIRouter, Depends, Header
+from fastapi.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from tensors.errors import InvalidRequest, JobCancelled, JobFailed, ServerUnreachable, TsrError, from_wire
+from tensors.server.answers import Json
+from tensors.server.body import GenerateBody, described_as, generate_body
+from tensors.server.core import Core, ServerCore
+from tensors.types import Generated, Health, Image, Job, JobEvent, Status, Version
+
+router = APIRouter(prefix="/api")
+
+
+@router.get("/health", response_model=Health, tags=["server"])
+async def health() -> Response:
+    """Whether the server answers. Needs no key."""
+    return Json(Health())
+
+
+@router.get("/status", response_model=Status, tags=["server"])
+def status(core: Core) -> Response:
+    """What runs where."""
+    return Json(core.status())
+
+
+@router.get("/version", response_model=Version, tags=["server"])
+async def version(core: Core) -> Response:
+    """Versions of tsr and its engine."""
+    return Json(core.version())
+
+
+@router.post(
+    "/generate",
+    response_model=Generated,
+    responses={202: {"model": Generated, "description": "Queued, when `wait` is false"}},
+    openapi_extra=described_as("GenerateBody"),
+    tags=["generate"],
+)
+async def generate(
+    core: Core,
+    body: Annotated[GenerateBody, Depends(generate_body)],
+    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+) -> Response:
+    """Draw pictures. With `wait` the answer comes when they are there; a client that goes away loses nothing."""
+    if idempotency_key is not None and not idempotency_key.strip():
+        raise InvalidRequest("the Idempotency-Key is empty")
+    job = await core.queue.submit(body.request(), idempotency_key=idempotency_key)
+    if not body.wait:
+        return Json(Generated(job=job), status_code=202)
+    last = await _last_event(core, job.id)
+    _raise_unless_succeeded(job.id, last)
+    images = [await run_in_threadpool(_image, core, image_id, body.return_base64) for image_id in last.images]
+    return Json(Generated(job=await core.queue.get(job.id), images=tuple(images)))
+
+
+async def _last_event(core: ServerCore, job_id: str) -> JobEvent:
+    last: JobEvent | None = None
+    async for item in core.queue.follow(job_id):
+        last = item[0] if item else last
+    if last is None or not last.last:
+        raise ServerUnreachable(
+            f"the server is stopping; job {job_id} goes on when it is back", hint=f"tsr jobs watch {job_id}"
+        )
+    return last
+
+
+def _raise_unless_succeeded(job_id: str, event: JobEvent) -> None:
+    if event.state == "cancelled":
+        raise JobCancelled(f"job {job_id} was cancelled")
+    if event.error:
+        error = from_wire({"error": {**_plain(event), "details": {"job": job_id}}}, status=500)
+        raise error if type(error) is not TsrError else JobFailed(error.message, hint=error.hint)
+
+
+def _plain(event: JobEvent) -> dict[str, str | None]:
+    assert event.error
+    return {"code": event.error.code, "message": event.error.message, "hint": event.error.hint}
+
+
+def _image(core: ServerCore, image_id: str, with_file: bool) -> Image:
+    image = core.gallery.get(image_id)
+    if not with_file:
+        return image
+    return replace(image, base64=pybase64.b64encode(core.gallery.path(image_id).read_bytes()).decode())
+
+
+__all__ = ["Job", "router"]

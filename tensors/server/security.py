@@ -1,0 +1,136 @@
+"""Who may talk to the server: host and origin, API key, size of the body. Checked before anything else is."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tensors.errors import Forbidden, PayloadTooLarge, TsrError, Unauthorized
+
+OPEN_PATHS = frozenset({"/api/health"})
+"""Reachable without a key: monitoring, and `tsr remote add`."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _own_names(bind: str) -> set[str]:
+    """Names under which a server bound there is asked for."""
+    full = socket.gethostname()
+    short = full.partition(".")[0]
+    return {"localhost", bind, full, short, f"{short}.local"}
+
+
+def _host_of(value: str) -> str:
+    return (urlsplit(f"//{value}").hostname or "") if value else ""
+
+
+class Guard:
+    """ASGI middleware that refuses foreign host names (DNS rebinding) and other people's web pages.
+
+    Asks for a key where keys are set, and bounds bodies.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, bind: str, allowed_hosts: Iterable[str], keys: Sequence[str], max_body: int
+    ) -> None:
+        self._app = app
+        self._trusted_pages = {host.casefold() for host in allowed_hosts}
+        self._hosts = self._trusted_pages | {host.casefold() for host in _own_names(bind)}
+        self._keys = [key.encode() for key in keys]
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            headers = Headers(scope=scope)
+            self._check_host(headers)
+            self._check_key(scope["path"], headers)
+            receive = self._bounded(headers, receive)
+        except TsrError as error:
+            await _answer(send, error)
+            return
+        await self._app(scope, receive, send)
+
+    def _check_host(self, headers: Headers) -> None:
+        host = _host_of(headers.get("host", ""))
+        if not self._is_ours(host):
+            raise Forbidden(
+                f"this server does not answer to the name {host!r}", hint="add it to server.allowed_hosts on the server"
+            )
+        origin = headers.get("origin")
+        if origin is not None and not self._may_call(urlsplit(origin).netloc, headers.get("host", "")):
+            raise Forbidden(f"requests from pages of {origin} are refused")
+
+    def _is_ours(self, host: str) -> bool:
+        if host.casefold() in self._hosts:
+            return True
+        try:
+            # A bare address cannot be rebound by somebody's DNS.
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return True
+
+    def _may_call(self, origin: str, host: str) -> bool:
+        """Pages of this server itself, and of hosts the owner listed; not those of any address that happens to be a
+        number.
+        """
+        return origin == host or _host_of(origin).casefold() in self._trusted_pages
+
+    def _check_key(self, path: str, headers: Headers) -> None:
+        if not self._keys or path in OPEN_PATHS:
+            return
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = (bearer.strip() if scheme.casefold() == "bearer" else headers.get("x-api-key", "")).encode()
+        # Every key is compared, and in constant time: how long it takes tells nothing.
+        matches = [hmac.compare_digest(given, key) for key in self._keys]
+        if not any(matches):
+            raise Unauthorized(
+                "this server wants an API key" if not given else "the API key is not valid",
+                hint="tsr remote add NAME URL --api-key KEY",
+            )
+
+    def _bounded(self, headers: Headers, receive: Receive) -> Receive:
+        announced = headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > self._max_body:
+            raise self._too_large()
+        seen = 0
+
+        async def bounded() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_body:
+                raise self._too_large()
+            return message
+
+        return bounded
+
+    def _too_large(self) -> PayloadTooLarge:
+        limit = self._max_body // 1_000_000
+        return PayloadTooLarge(f"the request is larger than {limit} MB", hint="server.max_body_mb sets the limit")
+
+
+async def _answer(send: Send, error: TsrError) -> None:
+    body = msgspec.json.encode(error.to_wire())
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if isinstance(error, PayloadTooLarge):
+        # The rest of the body is not read.
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
