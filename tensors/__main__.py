@@ -1,0 +1,5 @@
+"""`python -m tensors` is `tsr`."""
+
+from tensors.cli import main
+
+main()

@@ -1,0 +1,45 @@
+"""From an exception to what a person reads, or a program parses."""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+import click
+import msgspec
+
+from tensors.errors import InvalidRequest, JobCancelled, TsrError
+
+
+def _show(error: TsrError, *, as_json: bool) -> int:
+    if as_json:
+        click.echo(msgspec.json.encode(error.to_wire()))
+    else:
+        click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+        click.echo(error.message, err=True)
+        if error.hint:
+            click.secho("hint:  ", fg="cyan", nl=False, err=True)
+            click.echo(error.hint, err=True)
+    return error.exit_code
+
+
+def show_error(error: Exception, *, as_json: bool) -> int:
+    """Show an error and return the exit code. What is not ours is a defect: it is shown with where it happened."""
+    if isinstance(error, TsrError):
+        return _show(error, as_json=as_json)
+    if os.environ.get("TSR_DEBUG") or not as_json:
+        traceback.print_exception(error)
+    ours = TsrError(
+        f"{type(error).__name__}: {error}", hint="this is a defect of tsr; please report it with the lines above"
+    )
+    return _show(ours, as_json=as_json)
+
+
+def show_click_error(error: click.ClickException | click.Abort | KeyboardInterrupt, *, as_json: bool) -> int:
+    """Show what was wrong with the command line, or that it was interrupted, and return the exit code."""
+    if isinstance(error, (click.Abort, KeyboardInterrupt)):
+        return _show(JobCancelled("interrupted"), as_json=as_json)
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"{context.command_path} --help" if context else None
+    _show(InvalidRequest(error.format_message(), hint=hint), as_json=as_json)
+    return error.exit_code

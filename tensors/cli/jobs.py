@@ -1,0 +1,96 @@
+"""`tsr jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from tensors.cli._app import App, json_option, remote_option, table
+from tensors.cli._follow import checked, follow, words
+from tensors.types import Job, Page
+
+
+@click.group()
+def jobs() -> None:
+    """Watch and cancel jobs."""
+
+
+def _rows(page: Page[Job]) -> Iterator[str]:
+    for job in page.items:
+        prompt = " ".join((job.settings.prompt if job.settings else "").split())[:48]
+        yield from table([(job.id, job.created, job.state.ljust(9), f"{len(job.images):3}", prompt)])
+
+
+@jobs.command("list")
+@click.option("--state", metavar="STATE", help="queued, running, succeeded, failed or cancelled.")
+@click.option("--limit", "-n", type=int, default=20, show_default=True, metavar="N", help="At most so many, up to 500.")
+@click.option("--cursor", metavar="CURSOR", help="Go on after an earlier list.")
+@remote_option
+@json_option
+@click.pass_obj
+def list_jobs(app: App, state: str | None, limit: int, cursor: str | None) -> None:
+    """List jobs, newest first."""
+    with app.tensors() as tensors:
+        page = tensors.jobs.list(state=state, limit=limit, cursor=cursor)
+    app.show(page, _rows)
+    if page.next_cursor:
+        app.say(f"more: tsr jobs list --cursor {page.next_cursor}")
+
+
+def _details(job: Job) -> Iterator[str]:
+    rows = [
+        ("id", job.id),
+        ("kind", job.kind),
+        ("state", job.state),
+        ("created", job.created),
+        ("finished", job.finished),
+        ("progress", job.progress and words(job.progress)),
+        ("prompt", job.settings and job.settings.prompt),
+        ("images", " ".join(job.images)),
+        ("error", job.error and job.error.message),
+    ]
+    yield from table((name, value) for name, value in rows if value)
+
+
+@jobs.command()
+@click.argument("job_id")
+@remote_option
+@json_option
+@click.pass_obj
+def show(app: App, job_id: str) -> None:
+    """Show one job."""
+    with app.tensors() as tensors:
+        app.show(tensors.jobs.get(job_id), _details)
+
+
+@jobs.command()
+@click.argument("job_id")
+@remote_option
+@json_option
+@click.pass_obj
+def watch(app: App, job_id: str) -> None:
+    """Follow a job until it ends. With --json, one line for each event. Ctrl-C stops watching, not the job."""
+    with app.tensors() as tensors:
+        job = tensors.jobs.get(job_id)
+        if app.json:
+            last = None
+            for event in tensors.jobs.events(job_id):
+                last = event
+                app.data(event)
+            checked(job_id, last)
+            return
+        last = follow(app, tensors, job, cancel_on_interrupt=False)
+        app.show(tensors.jobs.get(job_id), _details)
+
+
+@jobs.command()
+@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
+@remote_option
+@json_option
+@click.pass_obj
+def cancel(app: App, job_ids: tuple[str, ...]) -> None:
+    """Stop jobs, queued or running."""
+    with app.tensors() as tensors:
+        stopped = [tensors.jobs.cancel(job_id) for job_id in job_ids]
+    app.show(stopped, lambda found: [f"{job.id} {job.state}" for job in found])
