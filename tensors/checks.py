@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import types
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -28,12 +29,15 @@ def refusal(problems: Iterable[tuple[str, str]]) -> InvalidRequest:
 
 
 def broken_bound(bound: object, value: Any) -> str | None:
-    """What is wrong with `value`, or None. A NaN breaks every bound."""
+    """What is wrong with `value`, or None. What is not finite breaks every bound."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
+    shown = int(value) if isinstance(value, float) and value.is_integer() else value
     match bound:
         case Ge(ge=limit) if not value >= limit:
-            return f"must be at least {limit}, not {value}"
+            return f"must be at least {limit}, not {shown}"
         case Le(le=limit) if not value <= limit:
-            return f"must be at most {limit}, not {value}"
+            return f"must be at most {limit}, not {shown}"
         case MultipleOf(multiple_of=step) if value % step:
             below = value - value % step
             return f"must be a multiple of {step}, not {value}: {below} or {below + step}"

@@ -119,7 +119,9 @@ class RemoteJobs:
                 source.response.read()
                 raise _error_of(source.response)
             for message in source.iter_sse():
-                yield msgspec.json.decode(message.data, type=JobEvent)
+                # A heartbeat, which is a comment, comes out of the library as an event without data.
+                if message.data:
+                    yield msgspec.json.decode(message.data, type=JobEvent)
 
 
 class RemoteImages:

@@ -2,23 +2,33 @@
 
 ::
 
-    TsrError                      internal          500   exit 1
-    +-- InvalidRequest            invalid_request   422   exit 2
-    |   +-- MalformedBody         malformed_body    400
-    |   +-- PayloadTooLarge       payload_too_large 413
-    +-- NotFound                  not_found         404   exit 3
-    |   +-- ModelNotFound  LoraNotFound  JobNotFound  ImageNotFound  RemoteNotFound
-    +-- Conflict                  conflict          409   exit 1
-    |   +-- JobFinished  IdempotencyConflict  AlreadyRunning  NeedsServer
-    +-- Unauthorized              unauthorized      401   exit 4
-    |   +-- Forbidden             forbidden         403
-    +-- QueueFull                 queue_full        429   exit 1
-    +-- EngineError               engine_error      502   exit 5
-    |   +-- EngineDied  EngineNotInstalled  EngineStartFailed  EngineInstallFailed
-    +-- JobFailed                 job_failed        500   exit 1
-    +-- JobCancelled              job_cancelled     409   exit 130
-    +-- ServerUnreachable         unreachable       503   exit 6
-    +-- ConfigError               config            500   exit 2
+    TsrError                        internal                500  exit 1
+    +-- InvalidRequest              invalid_request         422  exit 2
+    |   +-- MalformedBody           malformed_body          400  exit 2
+    |   +-- PayloadTooLarge         payload_too_large       413  exit 2
+    +-- NotFound                    not_found               404  exit 3
+    |   +-- ModelNotFound           model_not_found         404  exit 3
+    |   +-- LoraNotFound            lora_not_found          404  exit 3
+    |   +-- JobNotFound             job_not_found           404  exit 3
+    |   +-- ImageNotFound           image_not_found         404  exit 3
+    |   +-- RemoteNotFound          remote_not_found        404  exit 3
+    +-- Conflict                    conflict                409  exit 1
+    |   +-- JobFinished             job_finished            409  exit 1
+    |   +-- IdempotencyConflict     idempotency_conflict    409  exit 1
+    |   +-- AlreadyRunning          already_running         409  exit 1
+    |   +-- NeedsServer             needs_server            409  exit 1
+    +-- Unauthorized                unauthorized            401  exit 4
+    |   +-- Forbidden               forbidden               403  exit 4
+    +-- QueueFull                   queue_full              429  exit 1
+    +-- EngineError                 engine_error            502  exit 5
+    |   +-- EngineDied              engine_died             502  exit 5
+    |   +-- EngineNotInstalled      engine_not_installed    503  exit 5
+    |   +-- EngineStartFailed       engine_start_failed     503  exit 5
+    |   +-- EngineInstallFailed     engine_install_failed   502  exit 5
+    +-- JobFailed                   job_failed              500  exit 1
+    +-- JobCancelled                job_cancelled           409  exit 130
+    +-- ServerUnreachable           unreachable             503  exit 6
+    +-- ConfigError                 config                  500  exit 2
 
 An error crosses the wire as ``{"error": {"code", "message", "hint"?, "details"?}}`` and becomes the same class again on
 the other side (`from_wire`). A class's docstring is its message when none is given.

@@ -14,6 +14,10 @@ import msgspec
 from tensors.types import ErrorInfo, Image, JobEvent, Progress
 
 
+_KEPT_EVENTS = 1000
+"""A large batch has tens of thousands. A listener further behind than this goes on with a later one."""
+
+
 class JobLog:
     """The events of one job, for use in one event loop."""
 
@@ -21,20 +25,29 @@ class JobLog:
         self.job = job
         self.images: tuple[str, ...] = ()
         self._events: list[tuple[JobEvent, bytes]] = []
+        self._dropped = 0
         self._changed = asyncio.Event()
         self.publish("queued", Progress(phase="queued"))
 
     @property
     def now(self) -> JobEvent:
         """The present state."""
-        return self._events[-1][0]
+        return self.latest[0]
+
+    @property
+    def latest(self) -> tuple[JobEvent, bytes]:
+        """The present state, also as JSON."""
+        return self._events[-1]
 
     def publish(self, state: str, progress: Progress | None = None, error: ErrorInfo | None = None) -> None:
         """Tell all listeners."""
         event = JobEvent(
-            seq=len(self._events) + 1, job=self.job, state=state, progress=progress, images=self.images, error=error
+            seq=self._dropped + len(self._events) + 1, job=self.job, state=state, progress=progress, images=self.images, error=error
         )
         self._events.append((event, msgspec.json.encode(event)))
+        if len(self._events) > 2 * _KEPT_EVENTS:
+            del self._events[:-_KEPT_EVENTS]
+            self._dropped = event.seq - _KEPT_EVENTS
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -45,12 +58,12 @@ class JobLog:
 
     async def follow(self) -> AsyncIterator[tuple[JobEvent, bytes]]:
         """The present state, then every event until the last; each also as JSON."""
-        position = len(self._events) - 1
+        seq = self.now.seq
         while True:
-            while position < len(self._events):
-                event = self._events[position]
+            while seq <= self.now.seq:
+                event = self._events[max(seq - self._dropped - 1, 0)]
                 yield event
                 if event[0].last:
                     return
-                position += 1
+                seq = event[0].seq + 1
             await self._changed.wait()

@@ -11,11 +11,15 @@ import hashlib
 import io
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pybase64
 
 from tensors.atomic import write_atomic
 from tensors.checks import refusal
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 _REFERENCE = "sha256:"
 MAX_PIXELS = 64_000_000
@@ -35,16 +39,27 @@ def _as_png(field: str, data: bytes, *, mode: str) -> bytes:
 
     try:
         with warnings.catch_warnings():
+            # A camera's half-broken metadata is no reason to talk.
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise refusal([(field, f"is too large: {opened.width}x{opened.height}")])
-                picture = ImageOps.exif_transpose(opened).convert(mode)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombWarning, Image.DecompressionBombError):
+                picture = _eight_bits(ImageOps.exif_transpose(opened)).convert(mode)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise refusal([(field, f"is too large: more than {MAX_PIXELS:,} pixels")]) from None
+    except (OSError, SyntaxError, ValueError):
         raise refusal([(field, "is not a PNG, JPEG or WebP picture")]) from None
     out = io.BytesIO()
     picture.save(out, "PNG")
     return out.getvalue()
+
+
+def _eight_bits(picture: Picture) -> Picture:
+    """16-bit grey scaled down; Pillow's own conversion makes all above 255 white."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
 
 
 class Inputs:

@@ -12,6 +12,7 @@ import contextvars
 import hashlib
 import logging
 import secrets
+import time
 from asyncio import FIRST_COMPLETED
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -26,14 +27,14 @@ from dbos import DBOS, SetWorkflowID, WorkflowStatus
 from tensors.atomic import write_atomic
 from tensors.clock import now
 from tensors.config import Config
-from tensors.errors import IdempotencyConflict, JobFinished, JobNotFound, QueueFull, TsrError
+from tensors.errors import IdempotencyConflict, JobFinished, JobNotFound, QueueFull
 from tensors.events import JobLog
 from tensors.generation import resolve
 from tensors.inputs import Inputs
 from tensors.job_store import UNFINISHED, WORKFLOW, JsonSerializer, Ordered, Outcome, job_of, open_store, page_of
 from tensors.models import ModelFiles
 from tensors.turns import Turns
-from tensors.types import GenerateRequest, Job, JobEvent, Page, Progress, Settings
+from tensors.types import ErrorInfo, GenerateRequest, Job, JobEvent, Page, Progress, Settings
 from tensors.worker import Order, Worker, failure
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ APPLICATION_VERSION = "1"
 """Of the stored form. DBOS's default is a hash of the code: after an update, waiting jobs would be stranded."""
 MAX_RECOVERIES = 50
 """A job that takes the whole process down is given up after this many starts."""
-_KEPT_LOGS = 256
+_KEPT_ENDS = 256
 _RECOVERY_PATIENCE = 30.0
 
 
@@ -66,7 +67,7 @@ class JobQueue:
         self._store = open_store(config.data_dir / "jobs.db")
         self._turns = Turns()
         self._live: dict[str, _Live] = {}
-        self._done: OrderedDict[str, JobLog] = OrderedDict()
+        self._done: OrderedDict[str, tuple[JobEvent, bytes]] = OrderedDict()
         self._closing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._recovering: set[str] = set()
@@ -136,9 +137,10 @@ class JobQueue:
             return await self._known(job_id, fingerprint) or await self._submit(job_id, request, fingerprint)
 
     async def _submit(self, job_id: str, request: GenerateRequest, fingerprint: str) -> Job:
-        if self.waiting >= self._config["server.max_queue"]:
-            raise QueueFull(f"{self.waiting} jobs are waiting already", hint="tsr jobs list")
+        self._check_room()
         settings = await asyncio.to_thread(self._resolve, request)
+        # Once more, as others may have come meanwhile: from here to its place in the line nothing is waited for.
+        self._check_room()
         ordered = Ordered(created=now(), settings=settings, fingerprint=fingerprint)
         live = self._live[job_id] = _Live(JobLog(job_id))
         try:
@@ -150,6 +152,11 @@ class JobQueue:
         return _with_event(
             Job(id=job_id, kind=WORKFLOW, state="queued", created=ordered.created, settings=settings), live.log.now
         )
+
+    def _check_room(self) -> None:
+        limit = self._config["server.max_queue"]
+        if len(self._live) > limit:  # one of them runs
+            raise QueueFull(f"{limit} jobs are waiting already", hint="tsr jobs list")
 
     async def list(self, *, state: str | None = None, limit: int = 20, cursor: str | None = None) -> Page[Job]:
         """See `tensors.service.Jobs.list`."""
@@ -182,14 +189,11 @@ class JobQueue:
         Raises `JobNotFound` before the first.
         """
         live = self._live.get(job_id)
-        job_log = live.log if live else self._done.get(job_id)
-        if job_log is None:
-            job = await self.get(job_id)
-            event = JobEvent(seq=1, job=job.id, state=job.state, images=job.images, error=job.error)
-            yield event, msgspec.json.encode(event)
+        if live is None:
+            yield self._done.get(job_id) or await self._stored_event(job_id)
             return
         closing = asyncio.ensure_future(self._closing.wait())
-        events = job_log.follow()
+        events = live.log.follow()
         following = asyncio.ensure_future(anext(events, None))
         try:
             while True:
@@ -252,7 +256,8 @@ class JobQueue:
             if not live.cancelled:
                 raise
             outcome = Outcome(state="cancelled")
-        except (TsrError, OSError) as error:
+        except Exception as error:
+            # Whatever it was, listeners must hear the end.
             outcome = Outcome(state="failed", error=failure(error))
         outcome = replace(outcome, images=live.log.images)
         # Outside this workflow's context: in it, DBOS would take the look into the store for a step of the workflow.
@@ -274,10 +279,13 @@ class JobQueue:
         """Tell the listeners that a job has ended, once the store knows it too."""
         while (await self._stored(job_id)).status in UNFINISHED:
             await asyncio.sleep(0.003)
-        job_log.publish(outcome.state, error=outcome.error)
+        self._end(job_id, job_log, outcome.state, outcome.error)
+
+    def _end(self, job_id: str, job_log: JobLog, state: str, error: ErrorInfo | None) -> None:
+        job_log.publish(state, error=error)
         self._live.pop(job_id, None)
-        self._done[job_id] = job_log
-        while len(self._done) > _KEPT_LOGS:
+        self._done[job_id] = job_log.latest
+        while len(self._done) > _KEPT_ENDS:
             self._done.popitem(last=False)
 
     async def _stored(self, job_id: str) -> WorkflowStatus:
@@ -286,11 +294,26 @@ class JobQueue:
             raise JobNotFound(f"job {job_id!r} not found", hint="tsr jobs list")
         return rows[0]
 
+    async def _stored_event(self, job_id: str) -> tuple[JobEvent, bytes]:
+        job = await self.get(job_id)
+        event = JobEvent(seq=1, job=job.id, state=job.state, images=job.images, error=job.error)
+        return event, msgspec.json.encode(event)
+
     async def _open_when_recovered(self) -> None:
-        if self._recovering:
+        deadline = time.monotonic() + _RECOVERY_PATIENCE
+        while self._recovering and time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._recovered.wait(), _RECOVERY_PATIENCE)
+                await asyncio.wait_for(self._recovered.wait(), 0.5)
+            await self._end_given_up()
         self._turns.open()
+
+    async def _end_given_up(self) -> None:
+        """End the jobs that DBOS does not start again, because they took the process down too often."""
+        rows = await DBOS.list_workflows_async(name=WORKFLOW, status="MAX_RECOVERY_ATTEMPTS_EXCEEDED", load_input=False)
+        for job in map(job_of, rows):
+            if job.id in self._recovering:
+                self._recovering.discard(job.id)
+                self._end(job.id, self._live[job.id].log, job.state, job.error)
 
     async def _forget_old_jobs(self) -> None:
         while True:

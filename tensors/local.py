@@ -87,7 +87,8 @@ class _InlineJob:
             job_log.publish("succeeded")
         except asyncio.CancelledError:
             job_log.publish("cancelled")
-        except (TsrError, OSError) as error:
+        except Exception as error:
+            # Whatever it was, somebody waits for the last event.
             job_log.publish("failed", error=failure(error))
         finally:
             self._ready.set()

@@ -7,16 +7,14 @@ not know is refused. Answers are tolerant: a newer server may say more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, dataclass_transform
 
 from annotated_types import Ge, Le, MaxLen, MinLen, MultipleOf
 
 MAX_SEED = 2**31 - 1
 """Largest seed: sd-server keeps seeds in a signed 32-bit integer and takes negative ones as 'random'."""
-
-_STRICT: Mapping[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True, "allow_inf_nan": False}
 
 Side = Annotated[int, Ge(64), Le(4096), MultipleOf(8)]
 """Width or height of a picture in pixels."""
@@ -24,11 +22,32 @@ Side = Annotated[int, Ge(64), Le(4096), MultipleOf(8)]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _record(config: Mapping[str, Any]) -> Callable[[type[T]], type[T]]:
+    """A frozen dataclass that pydantic, where it reads it, reads with this configuration."""
+
+    def make(cls: type[T]) -> type[T]:
+        made = dataclass(frozen=True, slots=True, kw_only=True)(cls)
+        setattr(made, "__pydantic_config__", config)  # noqa: B010 - no annotation: it is not a field
+        return made
+
+    return make
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def request(cls: type[T]) -> type[T]:
+    """A type that comes in: strict, and its fields' docs are in the API's schema."""
+    return _record({"extra": "forbid", "use_attribute_docstrings": True, "allow_inf_nan": False})(cls)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def answer(cls: type[T]) -> type[T]:
+    """A type that goes out: tolerant, and its fields' docs are in the API's schema."""
+    return _record({"use_attribute_docstrings": True})(cls)
+
+
+@request
 class Lora:
     """A LoRA and how strongly it is applied."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
     name: Annotated[str, MinLen(1), MaxLen(255)]
     """File name without its extension."""
@@ -36,11 +55,9 @@ class Lora:
     """Multiplier; 1 is the strength it was trained with."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@request
 class Hires:
     """The hires fix: draw small, enlarge, then draw again over the enlarged picture."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
     scale: Annotated[float, Ge(1), Le(8)] = 2.0
     """How many times larger each side gets."""
@@ -52,11 +69,9 @@ class Hires:
     """How much of the enlarged picture is drawn anew."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@request
 class GenerateRequest:
     """What to draw. Whatever is left out is filled in with the defaults of the model's family."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
     prompt: Annotated[str, MinLen(1), MaxLen(20_000)]
     """What the picture shows. `<lora:name:0.8>` applies a LoRA."""
@@ -103,7 +118,7 @@ class GenerateRequest:
         check_request(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class UsedModel:
     """A model file as it was used for a picture."""
 
@@ -113,7 +128,7 @@ class UsedModel:
     sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class UsedLora:
     """A LoRA as it was used for a picture."""
 
@@ -123,7 +138,7 @@ class UsedLora:
     """SHA256 of the weights alone, without the header: the hash A1111 and CivitAI know a LoRA by."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class Settings:
     """A request with nothing left open: what is sent to the engine, stored with the job and written into pictures."""
 
@@ -151,7 +166,7 @@ class Settings:
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class Image:
     """One picture in the gallery, with everything needed to make it again."""
 
@@ -176,7 +191,7 @@ class Image:
     """The PNG itself; only in the answer to a request with `return_base64`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class Progress:
     """How far a running job is."""
 
@@ -193,7 +208,7 @@ class Progress:
     """2 and more: the engine died and the job is tried again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class ErrorInfo:
     """Why a job failed, as an error of `tensors.errors`."""
 
@@ -202,7 +217,7 @@ class ErrorInfo:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class Job:
     """One durable piece of work."""
 
@@ -225,7 +240,7 @@ class Job:
         return self.state in ("succeeded", "failed", "cancelled")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class JobEvent:
     """What a listener hears: each event is the whole present state, so the last one is enough to know all."""
 
@@ -243,7 +258,7 @@ class JobEvent:
         return self.state in ("succeeded", "failed", "cancelled")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class Generated:
     """The answer to a generate request that waited: the job and its pictures."""
 
@@ -251,7 +266,7 @@ class Generated:
     images: tuple[Image, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class Page(Generic[T]):
     """A part of a list; `next_cursor` fetches the next."""
 
@@ -259,21 +274,21 @@ class Page(Generic[T]):
     next_cursor: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class Deleted:
     """What was deleted."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class Health:
     """Whether the server answers."""
 
     status: str = "ok"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class Version:
     """Versions of what runs there."""
 
@@ -283,7 +298,7 @@ class Version:
     api: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class EngineStatus:
     """The engine and the model in it."""
 
@@ -297,7 +312,7 @@ class EngineStatus:
     """The engine's last words, when it failed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@answer
 class Status:
     """What runs where."""
 

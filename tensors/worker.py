@@ -18,7 +18,7 @@ from tensors.gallery import Gallery
 from tensors.hashing import HashCache
 from tensors.inputs import Inputs
 from tensors.models import ModelFiles
-from tensors.png import size
+from tensors.png import NotPng, size
 from tensors.types import ErrorInfo, Image, Progress, Settings
 
 Saved = Callable[[Image], None]
@@ -38,11 +38,15 @@ class Order:
     settings: Settings
 
 
-def failure(error: TsrError | OSError) -> ErrorInfo:
-    """Why a job failed, as it is stored and shown."""
+def failure(error: Exception) -> ErrorInfo:
+    """Why a job failed, as it is stored and shown. What nobody expected is a defect, and goes into the log too."""
     if isinstance(error, TsrError):
         return ErrorInfo(code=error.code, message=error.message, hint=error.hint)
-    return ErrorInfo(code=TsrError.code, message=f"a picture could not be saved: {error}")
+    if isinstance(error, OSError):
+        return ErrorInfo(code=TsrError.code, message=f"a picture could not be saved: {error}")
+    log.error("a job failed for a reason that nobody expected", exc_info=error)
+    hint = "this is a defect of tsr; please report it with what the log says"
+    return ErrorInfo(code=TsrError.code, message=f"{type(error).__name__}: {error}", hint=hint)
 
 
 class Worker:
@@ -154,8 +158,13 @@ class Worker:
         return [image for image in found if image]
 
     def _save(self, order: Order, index: int, png: bytes) -> Image:
-        width, height = size(png)
-        image = Image(
+        try:
+            return self._gallery.save(self._image(order, index, *size(png)), png)
+        except NotPng as error:
+            raise EngineError(f"the engine answered with a picture that cannot be read: {error}") from None
+
+    def _image(self, order: Order, index: int, width: int, height: int) -> Image:
+        return Image(
             id="",
             created=order.created,
             job=order.job,
@@ -167,4 +176,3 @@ class Worker:
             tsr=__version__,
             path="",
         )
-        return self._gallery.save(image, png)

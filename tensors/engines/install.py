@@ -25,7 +25,7 @@ from tensors.config import Config
 from tensors.engines.accelerator import ACCELERATORS, FALLBACKS, detect_accelerator, this_machine
 from tensors.engines.binary import MANIFEST, EngineBinary, installed_engines, list_engines
 from tensors.engines.progress import InstallProgress, Report
-from tensors.errors import EngineInstallFailed, InvalidRequest, NotFound
+from tensors.errors import Conflict, EngineInstallFailed, InvalidRequest, NotFound
 
 __all__ = ["SOURCES", "InstallProgress", "Report", "install_engine", "remove_engine"]
 
@@ -73,7 +73,12 @@ def install_engine(
 def remove_engine(config: Config, name: str) -> EngineBinary:
     """Remove an installed engine and return what it was.
 
-    A running one goes on, on the files it has open. Raises `NotFound`, and `InvalidRequest` for one not tsr's own.
+    A running one goes on, on the files it has open.
+
+    Raises:
+        NotFound: when there is none of that name.
+        InvalidRequest: when it is not tsr's own.
+        Conflict: while an installation is running.
     """
     if name in ("PATH", "configured"):
         raise InvalidRequest(
@@ -83,12 +88,11 @@ def remove_engine(config: Config, name: str) -> EngineBinary:
     engines = {engine.name: engine for engine in installed_engines(config)}
     if name not in engines:
         raise NotFound(f"engine {name!r} not found{did_you_mean(name, engines)}", hint="tsr engine list")
-    # Renamed first: it is there whole or not at all.
-    with _explained(config.engine_dir):
-        doomed = Path(tempfile.mkdtemp(prefix=_WORKSPACE, dir=config.engine_dir))
-        os.rename(config.engine_dir / name, doomed / name)
-        sync_directory(config.engine_dir)
-    shutil.rmtree(doomed, ignore_errors=True)
+    directory = config.engine_dir
+    with _explained(directory), _alone(directory, None), _workspace(directory) as workspace:
+        # Renamed before it is removed: it is there whole or not at all.
+        os.rename(directory / name, workspace / name)
+        sync_directory(directory)
     return engines[name]
 
 
@@ -135,8 +139,8 @@ def _already_there(
 
 
 @contextlib.contextmanager
-def _alone(directory: Path, report: Report) -> Iterator[None]:
-    """Keep other installations out; wait for one that runs."""
+def _alone(directory: Path, report: Report | None) -> Iterator[None]:
+    """Keep other installations out; wait for one that runs, or raise `Conflict` if nobody can be told of the wait."""
     from filelock import FileLock, Timeout
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -144,6 +148,8 @@ def _alone(directory: Path, report: Report) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        if report is None:
+            raise Conflict("an engine is being installed", hint="try again when that has ended") from None
         report(InstallProgress("waiting", None, "another installation is running"))
         lock.acquire(poll_interval=0.2)
     try:
@@ -266,7 +272,7 @@ def _put_in_place(engine: EngineBinary, directory: Path, workspace: Path) -> Eng
     write_atomic(folder / MANIFEST, msgspec.json.encode(manifest))
     for file in folder.rglob("*"):
         if file.is_file() and not file.is_symlink():
-            with file.open("rb+") as handle:
+            with file.open("rb" if os.name == "posix" else "rb+") as handle:
                 os.fsync(handle)
     if target.exists():
         replaced = workspace / _REPLACED

@@ -175,6 +175,11 @@ class ProcessEngine:
         except asyncio.CancelledError:
             await self._stop()
             raise
+        except EngineDied as error:
+            # Dead or deaf, nothing more comes from this process; the next try needs another.
+            self._failure = error.message
+            await self._stop()
+            raise
         finally:
             self._busy = False
 
@@ -239,17 +244,19 @@ class ProcessEngine:
                 if result is not None:
                     return result
                 if time.monotonic() - heard > self._step_timeout:
-                    await self._stop()
                     raise EngineDied(f"the engine made no progress for {self._step_timeout:g} s and was ended")
         finally:
             self._listener = None
 
     async def _unless_dead(self, running: _Running, call: Coroutine[Any, Any, T]) -> T:
-        """The call's answer, or `EngineDied` as soon as the process ends."""
+        """The call's answer, or `EngineDied` as soon as the process ends or has been silent for too long."""
         answer = asyncio.ensure_future(call)
         death = asyncio.ensure_future(running.ended.wait())
         try:
-            await asyncio.wait((answer, death), return_when=asyncio.FIRST_COMPLETED)
+            both = (answer, death)
+            done, _ = await asyncio.wait(both, timeout=self._step_timeout, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                raise EngineDied(f"the engine gave no answer for {self._step_timeout:g} s and was ended")
             if answer.done() and not isinstance(answer.exception(), EngineDied):
                 return answer.result()
             # A broken connection is how a death is heard first; its reason comes with the last of the output.

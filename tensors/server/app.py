@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from tensors import __version__
 from tensors.config import Config
@@ -49,11 +50,12 @@ def create_app(config: Config, *, model: ModelFile, url: str, keys: Sequence[str
             await queue.stop()
             await worker.engine.stop()
 
-    app = FastAPI(title="tsr", version=__version__, lifespan=lifespan, redoc_url=None)
+    # Its /docs loads nothing from elsewhere: the box in the corner may have no way out.
+    app = FastAPIOffline(title="tsr", version=__version__, lifespan=lifespan, redoc_url=None)
     problems.install(app)
     for module in (routes, jobs, gallery):
         app.include_router(module.router)
-    _describe_bodies(app)
+    _complete_schema(app)
     app.add_middleware(
         Guard,
         bind=config["server.host"],
@@ -71,12 +73,16 @@ async def _load(worker: Worker, model: ModelFile) -> None:
         await worker.engine.ensure(model)
 
 
-def _describe_bodies(app: FastAPI) -> None:
+def _complete_schema(app: FastAPI) -> None:
+    """Add to the API's schema what FastAPI cannot see: the bodies that are read by hand, and the keys."""
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
         schema = described()
-        schema.setdefault("components", {}).setdefault("schemas", {}).update(body.schemas())
+        components = schema.setdefault("components", {})
+        components.setdefault("schemas", {}).update(body.schemas())
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        schema["security"] = [{"key": []}, {}]
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from annotated_types import Ge, Le, MaxLen, MinLen, MultipleOf
+from annotated_types import MaxLen
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -14,14 +14,18 @@ from starlette.exceptions import HTTPException
 from tensors.checks import broken_bound, refusal
 from tensors.errors import InvalidRequest, MalformedBody, NotFound, TsrError
 
-_BOUNDS: dict[str, Any] = {
-    "greater_than_equal": lambda context: Ge(context["ge"]),
-    "less_than_equal": lambda context: Le(context["le"]),
-    "multiple_of": lambda context: MultipleOf(context["multiple_of"]),
-    "string_too_short": lambda context: MinLen(context["min_length"]),
-    "string_too_long": lambda context: MaxLen(context["max_length"]),
-    "too_long": lambda context: MaxLen(context["max_length"]),
-}
+BOUNDS = frozenset(
+    (
+        "greater_than_equal",
+        "less_than_equal",
+        "multiple_of",
+        "string_too_short",
+        "string_too_long",
+        "too_long",
+        "finite_number",
+    )
+)
+"""pydantic's names for a value of the right type that is out of bounds."""
 
 
 def _field(location: tuple[object, ...]) -> str:
@@ -41,7 +45,7 @@ def _problem(error: Any) -> tuple[str, str]:
         return field, "is not a field of this request"
     if kind == "finite_number":
         return field, "must be a finite number"
-    if kind in _BOUNDS and (said := broken_bound(_BOUNDS[kind](error["ctx"]), value)):
+    if kind == "string_too_long" and (said := broken_bound(MaxLen(error["ctx"]["max_length"]), value)):
         return field, said
     return field, f"is not valid: {error['msg'][0].lower()}{error['msg'][1:]}"
 

@@ -14,7 +14,7 @@ from tensors.errors import InvalidRequest, JobCancelled, JobFailed, ServerUnreac
 from tensors.server.answers import Json
 from tensors.server.body import GenerateBody, described_as, generate_body
 from tensors.server.core import Core, ServerCore
-from tensors.types import Generated, Health, Image, Job, JobEvent, Status, Version
+from tensors.types import Generated, Health, Image, JobEvent, Status, Version
 
 router = APIRouter(prefix="/api")
 
@@ -52,7 +52,7 @@ async def generate(
     """Draw pictures. With `wait` the answer comes when they are there; a client that goes away loses nothing."""
     if idempotency_key is not None and not idempotency_key.strip():
         raise InvalidRequest("the Idempotency-Key is empty")
-    job = await core.queue.submit(body.request(), idempotency_key=idempotency_key)
+    job = await core.queue.submit(body.drawing(), idempotency_key=idempotency_key)
     if not body.wait:
         return Json(Generated(job=job), status_code=202)
     last = await _last_event(core, job.id)
@@ -90,6 +90,3 @@ def _image(core: ServerCore, image_id: str, with_file: bool) -> Image:
     if not with_file:
         return image
     return replace(image, base64=pybase64.b64encode(core.gallery.path(image_id).read_bytes()).decode())
-
-
-__all__ = ["Job", "router"]

@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tensors.errors import Forbidden, PayloadTooLarge, TsrError, Unauthorized
 
-OPEN_PATHS = frozenset({"/api/health"})
-"""Reachable without a key: monitoring, and `tsr remote add`."""
+_OPEN_PATHS = ("/api/health", "/docs", "/openapi.json", "/static-offline-docs/")
+"""What needs no key: monitoring, and the description of the API, which a browser opens before it has one."""
 
 
 def is_loopback(host: str) -> bool:
@@ -93,7 +93,7 @@ class Guard:
         return origin == host or _host_of(origin).casefold() in self._trusted_pages
 
     def _check_key(self, path: str, headers: Headers) -> None:
-        if not self._keys or path in OPEN_PATHS:
+        if not self._keys or path.startswith(_OPEN_PATHS):
             return
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         given = (bearer.strip() if scheme.casefold() == "bearer" else headers.get("x-api-key", "")).encode()
