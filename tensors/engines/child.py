@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
+
 from tensors.engines import launcher
 
 
@@ -58,18 +60,36 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """End a program and what it started, at once: whatever they write is thrown away."""
     if process.returncode is not None:
         return
+    # Until it is waited for, below, its number belongs to nobody else.
     if os.name == "posix":
-        # Before it is waited for: until then its number belongs to nobody else.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _end_groups(process.pid)
     else:
-        import psutil
-
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(process.pid).children(recursive=True):
+        for child in _descendants(process.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
         process.kill()
     process.wait()
+
+
+def _end_groups(leader: int) -> None:
+    """Kill a process group and those below it: Ninja gives each compiler one of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        # Stopped, it starts no more of them while they are looked for.
+        os.killpg(leader, signal.SIGSTOP)
+    groups = {leader}
+    for child in _descendants(leader):
+        with contextlib.suppress(ProcessLookupError):
+            groups.add(os.getpgid(child.pid))
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def last_lines(log: Path, count: int = 15) -> str:

@@ -12,7 +12,6 @@ import platform
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,15 +24,12 @@ from tensors.config import Config
 from tensors.engines.accelerator import ACCELERATORS, FALLBACKS, detect_accelerator, this_machine
 from tensors.engines.binary import MANIFEST, EngineBinary, installed_engines, list_engines
 from tensors.engines.progress import InstallProgress, Report
-from tensors.errors import Conflict, EngineInstallFailed, InvalidRequest, NotFound
+from tensors.engines.workspace import REPLACED, alone, sweep, workspace_in
+from tensors.errors import EngineInstallFailed, InvalidRequest, NotFound
 
 __all__ = ["SOURCES", "InstallProgress", "Report", "install_engine", "remove_engine"]
 
 SOURCES = ("release", "build")
-_LOCK = ".install.lock"
-_WORKSPACE = ".installing-"
-_REPLACED = "replaced"
-"""In a workspace: the engine that the new one takes the place of, until it has."""
 _TRIAL_SECONDS = 60
 
 
@@ -61,11 +57,11 @@ def install_engine(
     if there := _already_there(config, source, accelerator, force, report):
         return there
     directory = config.engine_dir
-    with _explained(directory), _alone(directory, report):
+    with _explained(directory), alone(directory, report):
         if there := _already_there(config, source, accelerator, force, report):
             return there
-        _sweep(directory)
-        with _workspace(directory) as workspace:
+        sweep(directory)
+        with workspace_in(directory) as workspace:
             engine = _obtain(config, source, accelerator, workspace, report)
             return _put_in_place(engine, directory, workspace)
 
@@ -89,7 +85,7 @@ def remove_engine(config: Config, name: str) -> EngineBinary:
     if name not in engines:
         raise NotFound(f"engine {name!r} not found{did_you_mean(name, engines)}", hint="tsr engine list")
     directory = config.engine_dir
-    with _explained(directory), _alone(directory, None), _workspace(directory) as workspace:
+    with _explained(directory), alone(directory, None), workspace_in(directory) as workspace:
         # Renamed before it is removed: it is there whole or not at all.
         os.rename(directory / name, workspace / name)
         sync_directory(directory)
@@ -136,50 +132,6 @@ def _already_there(
         if source in (None, engine.source) and accelerator in (None, engine.accelerator):
             return engine
     return None
-
-
-@contextlib.contextmanager
-def _alone(directory: Path, report: Report | None) -> Iterator[None]:
-    """Keep other installations out; wait for one that runs, or raise `Conflict` if nobody can be told of the wait."""
-    from filelock import FileLock, Timeout
-
-    directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if report is None:
-            raise Conflict("an engine is being installed", hint="try again when that has ended") from None
-        report(InstallProgress("waiting", None, "another installation is running"))
-        lock.acquire(poll_interval=0.2)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def _workspace(directory: Path) -> Iterator[Path]:
-    """A temporary folder on the same file system as the engines."""
-    workspace = Path(tempfile.mkdtemp(prefix=_WORKSPACE, dir=directory))
-    try:
-        yield workspace
-    finally:
-        _discard(workspace, directory)
-
-
-def _sweep(directory: Path) -> None:
-    """Remove what killed installations left."""
-    for workspace in directory.glob(f"{_WORKSPACE}*"):
-        _discard(workspace, directory)
-
-
-def _discard(workspace: Path, directory: Path) -> None:
-    """Remove a workspace; first put back an engine that was moved away and not replaced."""
-    for replaced in workspace.glob(f"{_REPLACED}/*"):
-        if not (directory / replaced.name).exists():
-            os.rename(replaced, directory / replaced.name)
-    shutil.rmtree(workspace, ignore_errors=True)
 
 
 def _obtain(
@@ -256,13 +208,13 @@ def _try(engine: EngineBinary, report: Report) -> str | None:
         return f"it gave no answer in {_TRIAL_SECONDS} s"
     except OSError as error:
         return error.strerror or str(error)
+    said = next((line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()), "without a word")
     if done.returncode < 0:
-        return f"it ended with {signal.Signals(-done.returncode).name}"
+        return f"it ended with {signal.Signals(-done.returncode).name}: {said}"
     # The exit code says nothing: 0 with the complaint that there is no --help, in May 2026.
     if any(line.startswith("stable-diffusion.cpp version") for line in done.stdout.splitlines()):
         return None
-    said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return said[0] if said else f"it ended with exit code {done.returncode} and without a word"
+    return f"it ended with exit code {done.returncode}: {said}"
 
 
 def _put_in_place(engine: EngineBinary, directory: Path, workspace: Path) -> EngineBinary:
@@ -275,7 +227,7 @@ def _put_in_place(engine: EngineBinary, directory: Path, workspace: Path) -> Eng
             with file.open("rb" if os.name == "posix" else "rb+") as handle:
                 os.fsync(handle)
     if target.exists():
-        replaced = workspace / _REPLACED
+        replaced = workspace / REPLACED
         replaced.mkdir()
         os.rename(target, replaced / engine.name)
     os.rename(folder, target)

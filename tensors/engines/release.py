@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tensors.decoding import NOT_THAT_JSON
 from tensors.engines.archive import unpack_zip
 from tensors.engines.binary import PROGRAM, EngineBinary
 from tensors.engines.progress import InstallProgress, Report
@@ -75,7 +76,7 @@ class ReleaseHost:
             body = b"".join(_at_most(response, _MAX_LISTING_BYTES))
         try:
             release = msgspec.json.decode(body, type=Release)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except NOT_THAT_JSON as error:
             raise EngineInstallFailed(
                 f"{self._url} answered with no list of releases: {error}", hint=_OTHERWISE
             ) from error
