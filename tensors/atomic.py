@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".tmp"
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def _write_temporary(target: Path, data: bytes, mode: int) -> Path:
@@ -51,7 +53,19 @@ def create_atomic(target: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write a file that must not be there yet; of two writers one gets `FileExistsError`."""
     temporary = _write_temporary(target, data, mode)
     try:
-        os.link(temporary, target)
+        _place(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(target.parent)
+
+
+def _place(temporary: Path, target: Path) -> None:
+    """Give a file its name, unless it is taken."""
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # exFAT and some network shares: the name is claimed by an empty file, which the whole one then replaces.
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        os.replace(temporary, target)

@@ -127,6 +127,13 @@ def check_request(request: GenerateRequest) -> None:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing when nothing is near."""
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    by_folded: dict[str, str] = {}
+    for candidate in known:
+        by_folded.setdefault(candidate.casefold(), candidate)
+    folded = name.casefold()
+    near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=0.5)
+    if folded and not near:
+        # Names of files are long and people type how they begin: 'ponny' is 'ponyDiffusionV6XL'.
+        beginnings = {candidate[: len(folded)]: candidate for candidate in by_folded}
+        near = [beginnings[close] for close in difflib.get_close_matches(folded, beginnings, n=1, cutoff=0.7)]
     return f"; did you mean {by_folded[near[0]]!r}?" if near else ""

@@ -14,6 +14,7 @@ import msgspec
 from tensors import __version__
 from tensors.decoding import NOT_THAT_JSON
 from tensors.errors import ServerUnreachable, TsrError, from_wire
+from tensors.png import SIGNATURE
 from tensors.types import Deleted, Generated, GenerateRequest, Health, Image, Job, JobEvent, Page, Status, Version
 
 T = TypeVar("T")
@@ -28,9 +29,10 @@ class _Http:
     """One connection pool, and every failure as an error of ours."""
 
     def __init__(self, url: str, api_key: str | None, transport: httpx.BaseTransport | None) -> None:
-        headers = {"User-Agent": f"tsr/{__version__}"}
+        headers = {b"User-Agent": f"tsr/{__version__}".encode()}
         if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
+            # As bytes: of a text httpx takes ASCII only, and a key may be any words.
+            headers[b"Authorization"] = f"Bearer {api_key}".encode()
         self.url = url
         # The proxy settings of a laptop are not for the box in the corner.
         self.session = httpx.Client(
@@ -47,13 +49,16 @@ class _Http:
         return response
 
     def get(self, path: str, kind: type[T], **options: Any) -> T:
-        return self.decode(self.call("GET", path, **options), kind)
+        return self.decode(self.call("GET", path, **options).content, kind)
 
-    def decode(self, response: httpx.Response, kind: type[T]) -> T:
+    def decode(self, content: bytes | str, kind: type[T]) -> T:
         try:
-            return msgspec.json.decode(response.content, type=kind)
+            return msgspec.json.decode(content, type=kind)
         except NOT_THAT_JSON as error:
-            raise TsrError(f"{self.url} answered with something else than tsr does: {error}") from error
+            raise self.not_tsr(str(error)) from error
+
+    def not_tsr(self, why: str) -> TsrError:
+        return TsrError(f"{self.url} answered with something else than tsr does: {why}")
 
     def unreachable(self, error: httpx.HTTPError) -> ServerUnreachable:
         said = str(error) or type(error).__name__
@@ -63,7 +68,7 @@ class _Http:
 def _error_of(response: httpx.Response) -> TsrError:
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     return from_wire(document, status=response.status_code)
 
@@ -85,7 +90,7 @@ class RemoteJobs:
         return self._http.get(f"/api/jobs/{_part(job_id)}", Job)
 
     def cancel(self, job_id: str) -> Job:
-        return self._http.decode(self._http.call("POST", f"/api/jobs/{_part(job_id)}/cancel"), Job)
+        return self._http.decode(self._http.call("POST", f"/api/jobs/{_part(job_id)}/cancel").content, Job)
 
     def events(self, job_id: str) -> Iterator[JobEvent]:
         self.get(job_id)
@@ -121,7 +126,7 @@ class RemoteJobs:
             for message in source.iter_sse():
                 # A heartbeat, which is a comment, comes out of the library as an event without data.
                 if message.data:
-                    yield msgspec.json.decode(message.data, type=JobEvent)
+                    yield self._http.decode(message.data, JobEvent)
 
 
 class RemoteImages:
@@ -137,17 +142,20 @@ class RemoteImages:
         return self._http.get(f"/api/images/{_part(image_id)}/meta", Image)
 
     def read(self, image_id: str) -> bytes:
-        return self._http.call("GET", f"/api/images/{_part(image_id)}").content
+        png = self._http.call("GET", f"/api/images/{_part(image_id)}").content
+        if not png.startswith(SIGNATURE):
+            raise self._http.not_tsr("that is no PNG")
+        return png
 
     def delete(self, image_id: str) -> Deleted:
-        return self._http.decode(self._http.call("DELETE", f"/api/images/{_part(image_id)}"), Deleted)
+        return self._http.decode(self._http.call("DELETE", f"/api/images/{_part(image_id)}").content, Deleted)
 
 
 def _part(value: str) -> str:
     """An id as one part of a path, whatever is in it: `../` must reach the server as an id that does not exist."""
     from urllib.parse import quote
 
-    return quote(value, safe="").replace(".", "%2E") or "%20"
+    return quote(value, safe="", errors="surrogatepass").replace(".", "%2E")
 
 
 class TsrClient:
@@ -160,16 +168,16 @@ class TsrClient:
 
     def generate(self, request: GenerateRequest, *, idempotency_key: str | None = None, detach: bool = False) -> Job:
         # With a key of its own a request can be sent again after a broken connection and is still one job.
-        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
+        headers = {"Idempotency-Key": (idempotency_key or secrets.token_hex(16)).encode()}
         body = msgspec.json.encode({**msgspec.to_builtins(request), "wait": False})
-        headers["Content-Type"] = "application/json"
+        headers["Content-Type"] = b"application/json"
         try:
             response = self._http.call("POST", "/api/generate", content=body, headers=headers)
         except ServerUnreachable as error:
             if isinstance(error.__cause__, httpx.ConnectError):
                 raise
             response = self._http.call("POST", "/api/generate", content=body, headers=headers)
-        return self._http.decode(response, Generated).job
+        return self._http.decode(response.content, Generated).job
 
     def health(self) -> Health:
         return self._http.get("/api/health", Health)

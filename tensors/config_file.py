@@ -25,6 +25,8 @@ def _edit(file: Path, change: Callable[[tomlkit.TOMLDocument], None]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         # It may hold API keys: for the owner's eyes only.
         write_atomic(file, tomlkit.dumps(document).encode(), mode=0o600)
+    except UnicodeEncodeError:
+        raise ConfigError("the file holds Unicode text only") from None
     except (TOMLKitError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}", hint="mend it, or move it away") from None
     except OSError as error:
@@ -75,7 +77,7 @@ def unset_value(file: Path, key: str) -> None:
 
 def add_remote(file: Path, name: str, url: str, *, api_key: str | None, default: bool) -> None:
     """Add or replace a remote. Raises `ConfigError` for a name that would read as a URL or a flag."""
-    if not name or "://" in name or name.startswith("-") or name == "local":
+    if not name.isprintable() or not name.strip() or "://" in name or name.startswith("-") or name == "local":
         raise ConfigError(f"{name!r} cannot be a remote's name")
 
     def change(document: tomlkit.TOMLDocument) -> None:

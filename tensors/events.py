@@ -13,7 +13,6 @@ import msgspec
 
 from tensors.types import ErrorInfo, Image, JobEvent, Progress
 
-
 _KEPT_EVENTS = 1000
 """A large batch has tens of thousands. A listener further behind than this goes on with a later one."""
 
@@ -41,9 +40,8 @@ class JobLog:
 
     def publish(self, state: str, progress: Progress | None = None, error: ErrorInfo | None = None) -> None:
         """Tell all listeners."""
-        event = JobEvent(
-            seq=self._dropped + len(self._events) + 1, job=self.job, state=state, progress=progress, images=self.images, error=error
-        )
+        seq = self._dropped + len(self._events) + 1
+        event = JobEvent(seq=seq, job=self.job, state=state, progress=progress, images=self.images, error=error)
         self._events.append((event, msgspec.json.encode(event)))
         if len(self._events) > 2 * _KEPT_EVENTS:
             del self._events[:-_KEPT_EVENTS]

@@ -14,6 +14,8 @@ from tensors.samplers import sampler_and_scheduler
 from tensors.types import MAX_SEED, GenerateRequest, Hires, Lora, Settings, UsedLora, UsedModel
 
 _LORA_TAG = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
+MAX_FINAL_SIDE = 8192
+"""Largest side in pixels after the hires fix."""
 DEFAULT_STRENGTH = 0.75
 """Denoising strength of img2img when none is given; sd-server's own default."""
 
@@ -67,6 +69,14 @@ def _hires(request: GenerateRequest, defaults: Defaults) -> Hires | None:
     return defaults.hires if request.width is None and request.height is None else None
 
 
+def _check_final_size(width: int, height: int, hires: Hires | None) -> None:
+    """A size beyond its memory does not fail in sd-server: it ends it."""
+    scale = hires.scale if hires else 1
+    if max(width, height) * scale > MAX_FINAL_SIDE:
+        final = f"{width * scale:.0f}x{height * scale:.0f}"
+        raise refusal([("hires.scale", f"makes the picture {final}; a side may have {MAX_FINAL_SIDE} at most")])
+
+
 def resolve(
     request: GenerateRequest,
     model: ModelFile,
@@ -90,12 +100,15 @@ def resolve(
     seed = _seed(request)
     loras = _loras((*from_prompt, *request.loras), files)
     strength = DEFAULT_STRENGTH if request.strength is None else request.strength
+    width, height, hires = request.width or defaults.width, request.height or defaults.height, _hires(request, defaults)
+    _check_final_size(width, height, hires)
+    init_image, mask = inputs.keep_all([("init_image", request.init_image, "RGB"), ("mask", request.mask, "L")])
     return Settings(
         prompt=prompt,
         negative_prompt=defaults.negative_prompt if request.negative_prompt is None else request.negative_prompt,
         model=UsedModel(name=model.name, family=model.family),
-        width=request.width or defaults.width,
-        height=request.height or defaults.height,
+        width=width,
+        height=height,
         steps=request.steps or defaults.steps,
         cfg_scale=defaults.cfg_scale if request.cfg_scale is None else request.cfg_scale,
         guidance=defaults.guidance if request.guidance is None else request.guidance,
@@ -105,9 +118,9 @@ def resolve(
         batch_size=request.batch_size,
         clip_skip=request.clip_skip or defaults.clip_skip,
         loras=loras,
-        init_image=None if request.init_image is None else inputs.keep("init_image", request.init_image, mode="RGB"),
-        mask=None if request.mask is None else inputs.keep("mask", request.mask, mode="L"),
+        init_image=init_image,
+        mask=mask,
         strength=None if request.init_image is None else strength,
-        hires=_hires(request, defaults),
+        hires=hires,
         tags=request.tags,
     )

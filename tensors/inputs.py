@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import io
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,17 +74,28 @@ class Inputs:
 
         `mode` is Pillow's: `RGB` for a picture, `L` for a mask. Raises `InvalidRequest` naming the field.
         """
+        (reference,) = self.keep_all([(field, text, mode)])
+        assert reference
+        return reference
+
+    def keep_all(self, pictures: Iterable[tuple[str, str | None, str]]) -> list[str | None]:
+        """`keep` for several, None for None: nothing is stored unless all can be used."""
+        checked = [None if text is None else self._check(field, text, mode) for field, text, mode in pictures]
+        for reference, png in filter(None, checked):
+            path = self._path(reference)
+            if png and not path.is_file():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(path, png)
+        return [one and one[0] for one in checked]
+
+    def _check(self, field: str, text: str, mode: str) -> tuple[str, bytes]:
+        """Its reference and, where it is not stored already, the picture."""
         if text.startswith(_REFERENCE):
             if not self._path(text).is_file():
                 raise refusal([(field, "names a stored picture that is not here")])
-            return text
+            return text, b""
         png = _as_png(field, _decode(field, text), mode=mode)
-        reference = _REFERENCE + hashlib.sha256(png).hexdigest()
-        path = self._path(reference)
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, png)
-        return reference
+        return _REFERENCE + hashlib.sha256(png).hexdigest(), png
 
     def _path(self, reference: str) -> Path:
         digest = reference.removeprefix(_REFERENCE)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import sqlalchemy as sa
 from dbos import DBOSClient, WorkflowStatus
 from dbos._serialization import Serializer
 
-from tensors.clock import from_epoch_ms
+from tensors.clock import compact, from_epoch_ms
 from tensors.errors import InvalidRequest, JobFinished, JobNotFound
 from tensors.types import ErrorInfo, Job, Page, Settings
 
@@ -43,6 +42,8 @@ class Outcome:
     state: str
     images: tuple[str, ...] = ()
     error: ErrorInfo | None = None
+    finished: str | None = None
+    """By our clock: DBOS's own counts whole seconds."""
 
 
 class JsonSerializer(Serializer):
@@ -79,12 +80,14 @@ def job_of(status: WorkflowStatus) -> Job:
     arguments = status.input["args"] if status.input else []
     ordered = msgspec.convert(arguments[0], Ordered) if arguments else None
     outcome = _outcome(status)
+    created = ordered.created if ordered else from_epoch_ms(status.created_at or 0)
+    stored_end = max(created, from_epoch_ms(status.completed_at)) if status.completed_at else None
     return Job(
         id=status.workflow_id,
         kind=status.name,
         state=outcome.state,
-        created=ordered.created if ordered else from_epoch_ms(status.created_at or 0),
-        finished=from_epoch_ms(status.completed_at) if status.completed_at else None,
+        created=created,
+        finished=outcome.finished or stored_end,
         settings=ordered.settings if ordered else None,
         images=outcome.images,
         error=outcome.error,
@@ -106,22 +109,26 @@ def _outcome(status: WorkflowStatus) -> Outcome:
             return Outcome(state="queued")
 
 
-def check_listing(state: str | None, limit: int) -> None:
+def check_listing(state: str | None, limit: int, cursor: str | None) -> None:
     """Raise `InvalidRequest` for what a list of jobs cannot be asked for."""
     if state is not None and state not in STATES:
         raise InvalidRequest(f"unknown state {state!r}", hint=f"states: {', '.join(STATES)}")
     if not 1 <= limit <= 500:
         raise InvalidRequest(f"limit must be between 1 and 500, not {limit}")
+    if cursor is not None:
+        _parse(cursor)
 
 
 Lister = Callable[..., Sequence[WorkflowStatus]]
+_Place = tuple[int, str, str]
+"""Of a job in the list: when DBOS stored it, when it was asked for, its id."""
 
 
 def page_of(
     lister: Lister, *, state: str | None, limit: int, cursor: str | None, live: Callable[[Job], Job] = lambda job: job
 ) -> Page[Job]:
     """Jobs newest first, from DBOS's `list_workflows`; `live` adds what only memory knows."""
-    check_listing(state, limit)
+    check_listing(state, limit, cursor)
     found: list[tuple[Job, str]] = []
     for job, key in _newest_first(lister, cursor):
         job = live(job)
@@ -134,25 +141,31 @@ def page_of(
 
 
 def _newest_first(lister: Lister, cursor: str | None) -> Iterator[tuple[Job, str]]:
-    """Jobs with their cursors. Rows of one millisecond are ordered by id, so that no page repeats or loses one."""
-    before = _parse(cursor) if cursor else None
+    """Jobs with their cursors. DBOS orders them by the second, which is not fine enough."""
+    before = None if cursor is None else _parse(cursor)
+    end, scan = before and before[0], _SCAN
     while True:
-        end = None if before is None else datetime.fromtimestamp((before[0] + 1) / 1000, UTC).isoformat()
-        rows = lister(name=WORKFLOW, sort_desc=True, limit=_SCAN, end_time=end)
-        keyed = sorted(((row.created_at or 0, row.workflow_id, row) for row in rows), reverse=True, key=lambda k: k[:2])
-        fresh = [key for key in keyed if before is None or key[:2] < before]
-        for created, job_id, row in fresh:
-            yield job_of(row), f"{created}.{job_id}"
-        if len(rows) < _SCAN or not fresh:
+        until = None if end is None else from_epoch_ms(end + 1)
+        rows = lister(name=WORKFLOW, sort_desc=True, limit=scan, end_time=until)
+        # The limit may have cut the oldest second in two: it is left for the next look.
+        cut = rows[-1].created_at if len(rows) == scan else None
+        jobs = [(row.created_at or 0, job_of(row)) for row in rows if row.created_at != cut]
+        placed = [((stored, compact(job.created), job.id), job) for stored, job in jobs]
+        for place, job in sorted(placed, key=lambda pair: pair[0], reverse=True):
+            if before is None or place < before:
+                yield job, ".".join(map(str, place))
+        if cut is None:
             return
-        before = fresh[-1][:2]
+        end = cut
+        if not jobs:
+            scan *= 2
 
 
-def _parse(cursor: str) -> tuple[int, str]:
-    created, _, job_id = cursor.partition(".")
-    if not created.isdecimal() or not job_id:
+def _parse(cursor: str) -> _Place:
+    stored, created, job_id = (*cursor.split("."), "", "")[:3]
+    if not (stored.isdecimal() and len(stored) < 15 and created and job_id):
         raise InvalidRequest(f"{cursor!r} is not a cursor of this list")
-    return int(created), job_id
+    return int(stored), created, job_id
 
 
 class StoredJobs:

@@ -168,6 +168,11 @@ class JobQueue:
         """See `tensors.service.Jobs.get`."""
         return self._as_it_is(job_of(await self._stored(job_id)))
 
+    async def check_known(self, job_id: str) -> None:
+        """Raise `JobNotFound` when there is no such job. Asks the store only about those that ended long ago."""
+        if job_id not in self._live and job_id not in self._done:
+            await self._stored(job_id)
+
     async def cancel(self, job_id: str) -> Job:
         """See `tensors.service.Jobs.cancel`. Answers when the job has ended and the engine is free."""
         live = self._live.get(job_id)
@@ -239,8 +244,9 @@ class JobQueue:
 
     async def _run(self, document: dict[str, Any]) -> dict[str, Any]:
         """The workflow: wait for the turn, draw, return the outcome. Runs again from the start after a crash."""
-        job_id = DBOS.workflow_id
+        job_id, workflow = DBOS.workflow_id, asyncio.current_task()
         assert job_id
+        assert workflow
         ordered = msgspec.convert(document, Ordered)
         live = self._live.setdefault(job_id, _Live(JobLog(job_id)))
         live.task = asyncio.create_task(self._work(Order(job_id, ordered.created, ordered.settings), live.log))
@@ -259,9 +265,9 @@ class JobQueue:
         except Exception as error:
             # Whatever it was, listeners must hear the end.
             outcome = Outcome(state="failed", error=failure(error))
-        outcome = replace(outcome, images=live.log.images)
+        outcome = replace(outcome, images=live.log.images, finished=now())
         # Outside this workflow's context: in it, DBOS would take the look into the store for a step of the workflow.
-        settling = asyncio.create_task(self._settle(job_id, live.log, outcome), context=contextvars.Context())
+        settling = asyncio.create_task(self._settle(workflow, job_id, live.log, outcome), context=contextvars.Context())
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
         document = msgspec.to_builtins(outcome)
@@ -275,8 +281,10 @@ class JobQueue:
                 order, report=lambda progress: job_log.publish("running", progress), saved=job_log.add_image
             )
 
-    async def _settle(self, job_id: str, job_log: JobLog, outcome: Outcome) -> None:
+    async def _settle(self, workflow: asyncio.Task[Any], job_id: str, job_log: JobLog, outcome: Outcome) -> None:
         """Tell the listeners that a job has ended, once the store knows it too."""
+        # DBOS stores the outcome at the end of the workflow's task; to look before is to look twice.
+        await asyncio.wait({workflow})
         while (await self._stored(job_id)).status in UNFINISHED:
             await asyncio.sleep(0.003)
         self._end(job_id, job_log, outcome.state, outcome.error)

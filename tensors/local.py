@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import queue
 import secrets
 import sys
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from tensors import __version__
 from tensors.clock import now
 from tensors.config import Config
-from tensors.errors import EngineNotInstalled, JobFinished, JobNotFound, NeedsServer, TsrError
+from tensors.errors import EngineNotInstalled, IdempotencyConflict, JobFinished, JobNotFound, NeedsServer
 from tensors.gallery import Gallery
 from tensors.types import (
     Deleted,
@@ -32,6 +31,8 @@ from tensors.types import (
 )
 
 if TYPE_CHECKING:
+    import asyncio
+
     from tensors.events import JobLog
     from tensors.job_store import StoredJobs
     from tensors.worker import Order
@@ -41,6 +42,9 @@ class _InlineJob:
     """A job drawn by a thread of this process."""
 
     def __init__(self, config: Config, job: Job, settings: Settings) -> None:
+        # Looking into the gallery does without asyncio: half of what this module would take to import.
+        import asyncio
+
         from tensors.worker import Order
 
         self.job = job
@@ -66,6 +70,8 @@ class _InlineJob:
         self._thread.join()
 
     async def _run(self, order: Order) -> None:
+        import asyncio
+
         from tensors.engines.leftovers import end_leftovers
         from tensors.events import JobLog
         from tensors.worker import Worker, failure
@@ -132,6 +138,9 @@ class LocalJobs:
     def list(self, *, state: str | None = None, limit: int = 20, cursor: str | None = None) -> Page[Job]:
         stored = self._stored()
         if stored is None:
+            from tensors.job_store import check_listing
+
+            check_listing(state, limit, cursor)
             return Page(items=())
         try:
             return stored.list(state=state, limit=limit, cursor=cursor)
@@ -193,6 +202,9 @@ class LocalJobs:
 def _until_last(inline: _InlineJob) -> Iterator[JobEvent]:
     while True:
         event = inline.events.get()
+        if event.last:
+            # For whoever asks again.
+            inline.events.put(event)
         yield event
         if event.last:
             return
@@ -224,6 +236,7 @@ class LocalTensors:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._gallery = Gallery(config.gallery_dir)
+        self._keyed: dict[str, tuple[GenerateRequest, Job]] = {}
         self.jobs = LocalJobs(config)
         self.images = LocalImages(self._gallery)
 
@@ -235,11 +248,19 @@ class LocalTensors:
 
         if detach:
             raise NeedsServer("--detach needs a server that goes on drawing", hint="tsr serve")
+        if idempotency_key in self._keyed:
+            asked, job = self._keyed[idempotency_key]
+            if asked != request:
+                raise IdempotencyConflict("this Idempotency-Key was used for a different request", hint="use a new key")
+            return self.jobs.get(job.id)
         find_engine(self._config)
         files = ModelFiles(self._config)
         model = files.checkpoint(request.model) if request.model else files.default()
         settings = resolve(request, model, files=files, inputs=Inputs(self._config.data_dir / "inputs"))
-        return self.jobs.start(settings)
+        job = self.jobs.start(settings)
+        if idempotency_key:
+            self._keyed[idempotency_key] = (request, job)
+        return job
 
     def health(self) -> Health:
         return Health()

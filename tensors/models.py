@@ -88,7 +88,8 @@ class ModelFiles:
         self._default = named or DEMO_MODEL
         path = Path(named).expanduser().absolute() if named else None
         # The owner of this machine may name a file anywhere; requests then know it by its stem like any other.
-        self._extra = {path.stem: path} if path and path.is_file() else {}
+        is_file = path is not None and path.suffix.lower() in _EXTENSIONS and path.is_file()
+        self._extra = {path.stem: path} if path and is_file else {}
         self._demo = demo / f"{DEMO_MODEL}.safetensors"
 
     def checkpoints(self) -> dict[str, Path]:

@@ -51,18 +51,35 @@ def _key(name: str) -> str:
     return "".join(char for char in name.casefold() if char.isalnum() or char == "+")
 
 
-def _pick(kind: str, name: str, known: Iterable[str], labels: dict[str, str]) -> str:
-    names = sorted({*known, *labels})
-    by_key = {_key(label): engine_name for engine_name, label in labels.items()}
-    by_key.update((_key(engine_name), engine_name) for engine_name in names)
+def _by_key(known: Iterable[str], labels: dict[str, str]) -> dict[str, str]:
+    """Whatever a person may write -> the engine's name."""
+    found = {_key(label): engine_name for engine_name, label in labels.items()}
+    found.update((_key(engine_name), engine_name) for engine_name in {*known, *labels})
+    return found
+
+
+def _pick(kind: str, name: str, by_key: dict[str, str], labels: dict[str, str]) -> str:
     found = by_key.get(_key(name))
     if found is None:
+        names = sorted(set(by_key.values()))
         raise InvalidRequest(
             f"unknown {kind} {name!r}{did_you_mean(name, [*names, *labels.values()])}",
             hint=f"{kind}s: {', '.join(names)}",
             details={"fields": [{"field": kind, "message": "is unknown"}]},
         )
     return found
+
+
+def _split(written: str, samplers: dict[str, str], schedulers: dict[str, str]) -> tuple[str, str | None]:
+    """A sampler and the scheduler behind it, where that is what was written."""
+    if _key(written) in samplers:
+        return written, None
+    words = written.split()
+    for end in range(len(words) - 1, 0, -1):
+        front, rest = " ".join(words[:end]), " ".join(words[end:])
+        if _key(front) in samplers and _key(rest) in schedulers:
+            return front, rest
+    return written, None
 
 
 def sampler_and_scheduler(
@@ -77,12 +94,14 @@ def sampler_and_scheduler(
     A1111 writes both in one: 'DPM++ 2M Karras' is the sampler `dpm++2m` with the scheduler `karras`, unless a scheduler
     is named besides. Raises `InvalidRequest` with suggestions.
     """
-    if sampler is not None and " " in sampler.strip():
-        front, _, last = sampler.strip().rpartition(" ")
-        tail = {_key(name): name for name in SCHEDULERS}.get(_key(last))
-        if tail and _key(front) in {_key(text) for pair in SAMPLERS.items() for text in pair}:
-            sampler, scheduler = front, scheduler or tail
+    samplers, schedulers = _by_key(known_samplers, SAMPLERS), _by_key(known_schedulers, SCHEDULERS)
+    if scheduler is not None and _key(scheduler) == "automatic":
+        # A1111's word for 'what fits': the family's own.
+        scheduler = None
+    if sampler is not None:
+        sampler, behind = _split(sampler, samplers, schedulers)
+        scheduler = scheduler or behind
     return (
-        None if sampler is None else _pick("sampler", sampler, known_samplers, SAMPLERS),
-        None if scheduler is None else _pick("scheduler", scheduler, known_schedulers, SCHEDULERS),
+        None if sampler is None else _pick("sampler", sampler, samplers, SAMPLERS),
+        None if scheduler is None else _pick("scheduler", scheduler, schedulers, SCHEDULERS),
     )

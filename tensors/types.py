@@ -16,6 +16,9 @@ from annotated_types import Ge, Le, MaxLen, MinLen, MultipleOf
 MAX_SEED = 2**31 - 1
 """Largest seed: sd-server keeps seeds in a signed 32-bit integer and takes negative ones as 'random'."""
 
+MAX_STEPS = 100
+"""Most sampling steps: sd-server draws 100 where more are asked for, without a word."""
+
 Side = Annotated[int, Ge(64), Le(4096), MultipleOf(8)]
 """Width or height of a picture in pixels."""
 
@@ -63,7 +66,7 @@ class Hires:
     """How many times larger each side gets."""
     upscaler: Annotated[str, MaxLen(100)] = "Latent"
     """`Lanczos`, `Nearest`, `Latent` and its variants, or the name of an upscaler model."""
-    steps: Annotated[int, Ge(0), Le(200)] = 0
+    steps: Annotated[int, Ge(0), Le(MAX_STEPS)] = 0
     """Steps of the second pass; 0 takes as many as the first."""
     denoising_strength: Annotated[float, Ge(0), Le(1)] = 0.7
     """How much of the enlarged picture is drawn anew."""
@@ -83,7 +86,7 @@ class GenerateRequest:
     """Pixels, a multiple of 8."""
     height: Side | None = None
     """Pixels, a multiple of 8."""
-    steps: Annotated[int, Ge(1), Le(200)] | None = None
+    steps: Annotated[int, Ge(1), Le(MAX_STEPS)] | None = None
     """Sampling steps."""
     cfg_scale: Annotated[float, Ge(0), Le(50)] | None = None
     """Classifier-free guidance scale."""

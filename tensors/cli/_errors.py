@@ -10,6 +10,11 @@ import msgspec
 
 from tensors.errors import InvalidRequest, JobCancelled, TsrError
 
+_ONLY_HELP: tuple[type[click.ClickException], ...] = tuple(
+    filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)])
+)
+"""click's, from 8.2 on; before, it showed the help itself."""
+
 
 def _show(error: TsrError, *, as_json: bool) -> int:
     if as_json:
@@ -39,6 +44,10 @@ def show_click_error(error: click.ClickException | click.Abort | KeyboardInterru
     """Show what was wrong with the command line, or that it was interrupted, and return the exit code."""
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         return _show(JobCancelled("interrupted"), as_json=as_json)
+    if isinstance(error, _ONLY_HELP):
+        # A group without a command: its help is the answer, and no error.
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f"{context.command_path} --help" if context else None
     _show(InvalidRequest(error.format_message(), hint=hint), as_json=as_json)

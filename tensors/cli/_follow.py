@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from tensors.cli._app import App
 from tensors.errors import JobCancelled, JobFailed, TsrError, from_wire
-from tensors.types import Job, JobEvent, Progress
+from tensors.types import GenerateRequest, Job, JobEvent, Progress
 
 if TYPE_CHECKING:
     from tensors.service import Tensors
@@ -55,6 +56,29 @@ def _rich_bar() -> Iterator[_Bar]:
         yield Bar()
 
 
+def submit(app: App, tensors: Tensors, request: GenerateRequest, **options: Any) -> Job:
+    """`tensors.generate`. Ctrl-C meanwhile cancels the job as soon as it is known; a second one does not wait for that.
+
+    Without this, a server could go on with a job that nobody has heard of.
+    """
+    heard = False
+
+    def hear(_number: int, _frame: object) -> None:
+        nonlocal heard
+        if heard:
+            raise KeyboardInterrupt
+        heard = True
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        job = tensors.generate(request, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        _cancel(app, tensors, job)
+    return job
+
+
 def follow(app: App, tensors: Tensors, job: Job, *, cancel_on_interrupt: bool = True) -> JobEvent:
     """Wait for a job to end, showing its progress, and return its last event.
 
@@ -75,10 +99,14 @@ def follow(app: App, tensors: Tensors, job: Job, *, cancel_on_interrupt: bool = 
     except KeyboardInterrupt:
         if not cancel_on_interrupt:
             raise
-        app.say("cancelling ...")
-        tensors.jobs.cancel(job.id)
-        raise JobCancelled(f"job {job.id} cancelled") from None
+        _cancel(app, tensors, job)
     return checked(job.id, last)
+
+
+def _cancel(app: App, tensors: Tensors, job: Job) -> NoReturn:
+    app.say("cancelling ...")
+    tensors.jobs.cancel(job.id)
+    raise JobCancelled(f"job {job.id} cancelled") from None
 
 
 def checked(job_id: str, last: JobEvent | None) -> JobEvent:

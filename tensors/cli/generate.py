@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tensors.cli._app import App, json_option, remote_option
-from tensors.cli._follow import follow
+from tensors.cli._follow import follow, submit
 from tensors.errors import InvalidRequest
 from tensors.types import Generated, GenerateRequest, Hires, Image, Lora
 
@@ -52,6 +52,13 @@ def _hires(scale: float | None, details: dict[str, Any]) -> Hires | None:
             raise click.UsageError(f"--hires-{next(iter(given)).replace('_', '-')} needs --hires SCALE")
         return None
     return Hires(scale=scale, **given)
+
+
+def _from_standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("the prompt on standard input is not UTF-8") from None
 
 
 @click.command()
@@ -131,12 +138,12 @@ def generate(
         values["width"], values["height"] = values["width"] or size[0], values["height"] or size[1]
     details = {"upscaler": hires_upscaler, "steps": hires_steps, "denoising_strength": hires_denoising_strength}
     request = GenerateRequest(
-        prompt=sys.stdin.read() if prompt == "-" else prompt, hires=_hires(hires_scale, details), **values
+        prompt=_from_standard_input() if prompt == "-" else prompt, hires=_hires(hires_scale, details), **values
     )
     if output == "-" and (request.batch_size != 1 or app.json or detach):
         raise InvalidRequest("-o - writes one picture and nothing else: no --batch, --json or --detach with it")
     with app.tensors() as tensors:
-        job = tensors.generate(request, idempotency_key=idempotency_key, detach=detach)
+        job = submit(app, tensors, request, idempotency_key=idempotency_key, detach=detach)
         if detach:
             app.show(Generated(job=job), lambda answer: [answer.job.id])
             app.say(f"follow it: tsr jobs watch {job.id}")

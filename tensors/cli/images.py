@@ -132,6 +132,8 @@ def _deleted_lines(deleted: tuple[Deleted, ...]) -> list[str]:
 @click.pass_obj
 def download(app: App, image_ids: tuple[str, ...], output: str) -> None:
     """Save copies of pictures; - as the output writes one to standard output."""
+    if output == "-" and (len(image_ids) != 1 or app.json):
+        raise click.UsageError("-o - writes one picture and nothing else: one IMAGE_ID, and no --json with it")
     with app.tensors() as tensors:
         if output == "-":
             click.echo(tensors.images.read(image_ids[0]), nl=False)

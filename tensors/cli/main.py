@@ -66,8 +66,11 @@ def run(arguments: list[str]) -> int:
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as wanted:
         return wanted.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has had enough; the interpreter must not complain about it at its end.
+    except SystemExit as ended:
+        if ended.code != 1:
+            raise
+        # click's way out of a broken pipe: whoever read our output has had enough. The interpreter must not complain
+        # about it at its end.
         sys.stdout = None
         return 141
     except (click.ClickException, click.Abort, KeyboardInterrupt) as error:

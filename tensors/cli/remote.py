@@ -39,12 +39,13 @@ def _rows(remotes: Iterable[dict[str, Any]]) -> Iterator[str]:
 @click.pass_obj
 def add(app: App, name: str, url: str, api_key: str | None, make_default: bool) -> None:
     """Add or change a remote, such as: tsr remote add junkpile http://junkpile:8080"""
+    from tensors.config import checked_url
     from tensors.config_file import add_remote
 
     if api_key == "-":
         api_key = click.prompt("API key", hide_input=True, err=True)
     add_remote(app.config.file, name, url, api_key=api_key, default=make_default)
-    app.show({"name": name, "url": url}, lambda row: [f"{row['name']} is {row['url']}"])
+    app.show({"name": name, "url": checked_url(url)}, lambda row: [f"{row['name']} is {row['url']}"])
     app.say(f"try it: tsr status --remote {name}")
 
 

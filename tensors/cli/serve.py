@@ -18,10 +18,17 @@ from tensors.cli._app import App, json_option
 def serve(
     app: App, host: str | None, port: int | None, model: str | None, engine: str | None, threads: int | None
 ) -> None:
-    """Run the server until Ctrl-C. Jobs that are not finished go on at the next start.
+    """Run the server.
 
-    With --json it prints one line once it answers: {"url": ...}.
+    It runs until Ctrl-C; jobs that are not finished go on at the next start. With --json it prints one line
+    once it answers: {"url": ...}.
     """
+    import signal
+    import sys
+
+    # Also while it starts. uvicorn takes the signals over, and raises them again when it has shut down in good order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
     from tensors.server.run import serve as run_server
 
     config = app.config.with_values(

@@ -40,7 +40,7 @@ class EngineBinary:
         """
         environment = {**os.environ}
         environment.setdefault("OMP_WAIT_POLICY", "passive")
-        if self.source in ("release", "build") and os.name == "posix":
+        if os.name == "posix" and (self.path.parent / MANIFEST).is_file():
             variable = "LD_LIBRARY_PATH"
             environment[variable] = os.pathsep.join(filter(None, [str(self.path.parent), environment.get(variable)]))
         return environment
@@ -63,17 +63,22 @@ def _runnable(path: Path) -> bool:
     return path.is_file() and os.access(path, os.X_OK)
 
 
+def _manifest(folder: Path) -> dict[str, str]:
+    """What was noted when the engine in a folder was installed; nothing for one that tsr did not install."""
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=dict[str, str])
+    except (FileNotFoundError, *NOT_THAT_JSON):
+        return {}
+
+
 def installed_engines(config: Config) -> list[EngineBinary]:
     """Engines in the engine directory, newest first."""
     manifests = config.engine_dir.glob(f"*/{MANIFEST}")
     found = []
     for manifest in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
-        try:
-            record = msgspec.json.decode(manifest.read_bytes(), type=dict[str, str])
-        except NOT_THAT_JSON:
-            continue
+        record = _manifest(manifest.parent)
         binary = manifest.parent / PROGRAM
-        if _runnable(binary):
+        if record and _runnable(binary):
             found.append(
                 EngineBinary(
                     name=manifest.parent.name,
@@ -99,7 +104,14 @@ def _candidates(config: Config) -> Iterator[EngineBinary]:
             hint = "tsr config unset engine.path" if origin == "file" else None
             named = origin if origin.isupper() else "engine.path"
             raise EngineNotInstalled(f"{named} names {path}, which is not a program", hint=hint)
-        yield EngineBinary(name="configured", version=reported_version(path), source="configured", path=path)
+        noted = _manifest(path.parent)
+        yield EngineBinary(
+            name="configured",
+            version=noted.get("version") or reported_version(path),
+            source="configured",
+            path=path,
+            accelerator=noted.get("accelerator", "unknown"),
+        )
     on_path = shutil.which("sd-server")
     if on_path:
         path = Path(on_path)

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 from tensors.types import Progress
 
-_BAR = re.compile(r"\|[=> ]*\|\s*(\d+)/(\d+)\s*-\s*[\d.]+\s*(\S+)")
-_IMAGE = re.compile(r"generating image: (\d+)/(\d+) - seed")
-_DECODED = re.compile(r"latent (\d+) decoded")
+_BAR = re.compile(r"\|[=> ]*\|\s*(\d{1,9})/(\d{1,9})\s*-\s*[\d.]+\s*(\S+)")
+_IMAGE = re.compile(r"generating image: (\d{1,9})/(\d{1,9}) - seed")
+_DECODED = re.compile(r"latent (\d{1,9}) decoded")
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_END = re.compile(rb"[\r\n]")
+_END = re.compile(rb"[\r\n]|\x1b\[K")
+"""A bar ends with its erase-to-end-of-line sequence; an error may follow right behind it."""
 MAX_PIECE = 8192
-"""Longest piece kept: a line without an end must not fill the memory."""
+"""What is kept of a line, in bytes: one without an end must not fill the memory."""
 
 
 class PieceReader:
@@ -27,15 +28,11 @@ class PieceReader:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[str]:
-        """The pieces that `data` completes, or shows whole: a bar is known by its erase-to-end-of-line sequence."""
-        *whole, self._rest = _END.split(self._rest + data)
-        if self._rest.endswith(b"\x1b[K"):
-            whole.append(self._rest)
-            self._rest = b""
-        elif len(self._rest) > MAX_PIECE:
-            whole.append(self._rest[:MAX_PIECE])
-            self._rest = b""
-        texts = (_CONTROL.sub("", piece.decode("utf-8", "replace")).strip() for piece in whole)
+        """The pieces that `data` completes; they do not depend on how the stream was cut into chunks."""
+        *whole, rest = _END.split(self._rest + data)
+        # The last two bytes may be the beginning of an end.
+        self._rest = rest[:MAX_PIECE] + rest[max(MAX_PIECE, len(rest) - 2) :]
+        texts = (_CONTROL.sub("", piece[:MAX_PIECE].decode("utf-8", "replace")).strip() for piece in whole)
         return [text for text in texts if text]
 
 
@@ -79,7 +76,9 @@ class Tracker:
         before = self.progress, self.completed
         bar = parse_bar(piece)
         if bar and not bar.loading:
-            self._step(bar, now)
+            # A bar while decoding counts tiles.
+            if self.progress.phase != "decoding":
+                self._step(bar, now)
         elif image := _IMAGE.search(piece):
             self._image = int(image[1])
             self._update(phase="encoding", step=0)

@@ -6,6 +6,7 @@ import asyncio
 import collections
 import contextlib
 import logging
+import math
 import os
 import shutil
 import socket
@@ -170,6 +171,7 @@ class ProcessEngine:
             attempt=attempt,
         )
         self._busy = True
+        self._lines.clear()
         try:
             return await self._draw(running, body, tracker, report)
         except asyncio.CancelledError:
@@ -179,6 +181,11 @@ class ProcessEngine:
             # Dead or deaf, nothing more comes from this process; the next try needs another.
             self._failure = error.message
             await self._stop()
+            raise
+        except EngineError as error:
+            # Its answer does not say why, such as for want of memory; its output does.
+            if said := self._error_lines():
+                error.message += "; its last words:\n" + "\n".join(said)
             raise
         finally:
             self._busy = False
@@ -191,7 +198,7 @@ class ProcessEngine:
 
     async def keep_running(self) -> None:
         """Start the engine again whenever it ends by itself while nobody draws; runs until cancelled."""
-        pause = 1.0
+        pause, restarted = 1.0, -math.inf
         while True:
             await self._died.wait()
             self._died.clear()
@@ -199,18 +206,20 @@ class ProcessEngine:
             if running is None or self._busy:
                 continue
             log.warning("the engine ended by itself; starting it again. Its last words: %s", self.last_words())
-            started = time.monotonic()
+            pause = min(pause * 2, 60.0) if time.monotonic() - restarted < 120 else 1.0
             try:
                 await asyncio.sleep(pause)
                 await self.ensure(running.model)
             except EngineError as error:
                 log.warning("%s", error.message)
-            pause = min(pause * 2, 60.0) if time.monotonic() - started < 60 else 1.0
+            restarted = time.monotonic()
 
     def last_words(self) -> str:
         """What it said last that tells why it ended: its error lines, or else its last lines."""
-        errors = [line for line in self._lines if "[ERROR]" in line or "error:" in line.lower()]
-        return "\n".join((errors or list(self._lines))[-5:]) or "nothing"
+        return "\n".join(self._error_lines() or list(self._lines)[-5:]) or "nothing"
+
+    def _error_lines(self) -> list[str]:
+        return [line for line in self._lines if "[ERROR]" in line or "error:" in line.lower()][-8:]
 
     async def _draw(
         self, running: _Running, body: Mapping[str, object], tracker: Tracker, report: Report
@@ -226,7 +235,7 @@ class ProcessEngine:
             if tracker.completed and not completed.is_set():
                 finished = heard
                 completed.set()
-            if tracker.progress is not before:
+            if tracker.progress != before:
                 report(tracker.progress)
 
         report(tracker.progress)
@@ -362,6 +371,7 @@ class ProcessEngine:
                     self._lines.append(piece)
                 if self._listener:
                     self._listener(piece)
+        self._lines.extend(reader.feed(b"\n"))
         await running.process.wait()
         running.ended.set()
         running.note.remove()

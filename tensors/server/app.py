@@ -74,13 +74,20 @@ async def _load(worker: Worker, model: ModelFile) -> None:
 
 
 def _complete_schema(app: FastAPI) -> None:
-    """Add to the API's schema what FastAPI cannot see: the bodies that are read by hand, and the keys."""
+    """Add to the API's schema what FastAPI cannot see: the bodies that are read by hand, errors, the keys."""
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
         schema = described()
         components = schema.setdefault("components", {})
-        components.setdefault("schemas", {}).update(body.schemas())
+        schemas = components.setdefault("schemas", {})
+        schemas.update(body.schemas() | {"Error": problems.SCHEMA})
+        for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+            # FastAPI describes the errors it would answer with itself.
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = problems.DESCRIBED
+        schemas.pop("HTTPValidationError", None)
+        schemas.pop("ValidationError", None)
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         schema["security"] = [{"key": []}, {}]
         return schema

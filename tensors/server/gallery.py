@@ -18,7 +18,14 @@ def list_images(core: Core, limit: int = 20, cursor: str | None = None) -> Respo
     return Json(core.gallery.list(limit=limit, cursor=cursor))
 
 
-@router.get("/{image_id}", response_class=FileResponse, responses={200: {"content": {"image/png": {}}}})
+# `:path`, so that an id with a slash in it is a picture that does not exist, and not an address that does not.
+@router.get("/{image_id:path}/meta", response_model=Image)
+def get_image_meta(core: Core, image_id: str) -> Response:
+    """How the picture was made."""
+    return Json(core.gallery.get(image_id))
+
+
+@router.get("/{image_id:path}", response_class=FileResponse, responses={200: {"content": {"image/png": {}}}})
 def get_image(core: Core, image_id: str) -> Response:
     """The PNG file."""
     # A picture never changes under its id.
@@ -26,13 +33,7 @@ def get_image(core: Core, image_id: str) -> Response:
     return FileResponse(core.gallery.path(image_id), media_type="image/png", headers=headers)
 
 
-@router.get("/{image_id}/meta", response_model=Image)
-def get_image_meta(core: Core, image_id: str) -> Response:
-    """How the picture was made."""
-    return Json(core.gallery.get(image_id))
-
-
-@router.delete("/{image_id}", response_model=Deleted)
+@router.delete("/{image_id:path}", response_model=Deleted)
 def delete_image(core: Core, image_id: str) -> Response:
     """Delete the picture and its record."""
     core.gallery.delete(image_id)

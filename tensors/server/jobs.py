@@ -30,24 +30,25 @@ async def list_jobs(
     return Json(await core.queue.list(state=state, limit=limit, cursor=cursor))
 
 
-@router.get("/{job_id}", response_model=Job)
-async def get_job(core: Core, job_id: str) -> Response:
-    """One job, as it is now."""
-    return Json(await core.queue.get(job_id))
-
-
-@router.post("/{job_id}/cancel", response_model=Job)
+# `:path`, so that an id with a slash in it is a job that does not exist, and not an address that does not.
+@router.post("/{job_id:path}/cancel", response_model=Job)
 async def cancel_job(core: Core, job_id: str) -> Response:
     """Stop a job, queued or running; answers once it has ended."""
     return Json(await core.queue.cancel(job_id))
 
 
-@router.get("/{job_id}/events", response_model=JobEvent, response_class=StreamingResponse)
+@router.get("/{job_id:path}/events", response_model=JobEvent, response_class=StreamingResponse)
 async def job_events(core: Core, job_id: str) -> Response:
     """What happens to a job, as server-sent events. Each is the whole present state; the stream ends with the job."""
-    await core.queue.get(job_id)
+    await core.queue.check_known(job_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_frames(core.queue, job_id), media_type="text/event-stream", headers=headers)
+
+
+@router.get("/{job_id:path}", response_model=Job)
+async def get_job(core: Core, job_id: str) -> Response:
+    """One job, as it is now."""
+    return Json(await core.queue.get(job_id))
 
 
 async def _frames(queue: JobQueue, job_id: str) -> AsyncIterator[bytes]:

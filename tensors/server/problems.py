@@ -28,6 +28,25 @@ BOUNDS = frozenset(
 """pydantic's names for a value of the right type that is out of bounds."""
 
 
+_TEXT = {"type": "string"}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {"code": _TEXT, "message": _TEXT, "hint": _TEXT, "details": {"type": "object"}},
+        }
+    },
+}
+"""Of every error, as JSON Schema."""
+DESCRIBED: dict[str, Any] = {
+    "description": "What went wrong",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+}
+
+
 def _field(location: tuple[object, ...]) -> str:
     """`("body", "loras", 0, "name")` as `loras[0].name`."""
     name = ""

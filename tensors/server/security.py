@@ -34,7 +34,11 @@ def _own_names(bind: str) -> set[str]:
 
 
 def _host_of(value: str) -> str:
-    return (urlsplit(f"//{value}").hostname or "") if value else ""
+    try:
+        return (urlsplit(f"//{value}").hostname or "") if value else ""
+    except ValueError:
+        # A bracket too few, as in `[::1`.
+        return ""
 
 
 class Guard:
@@ -73,7 +77,7 @@ class Guard:
                 f"this server does not answer to the name {host!r}", hint="add it to server.allowed_hosts on the server"
             )
         origin = headers.get("origin")
-        if origin is not None and not self._may_call(urlsplit(origin).netloc, headers.get("host", "")):
+        if origin is not None and not self._may_call(origin.partition("://")[2], headers.get("host", "")):
             raise Forbidden(f"requests from pages of {origin} are refused")
 
     def _is_ours(self, host: str) -> bool:
@@ -96,7 +100,7 @@ class Guard:
         if not self._keys or path.startswith(_OPEN_PATHS):
             return
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = (bearer.strip() if scheme.casefold() == "bearer" else headers.get("x-api-key", "")).encode()
+        given = (bearer.strip() if scheme.casefold() == "bearer" else headers.get("x-api-key", "")).encode("latin-1")
         # Every key is compared, and in constant time: how long it takes tells nothing.
         matches = [hmac.compare_digest(given, key) for key in self._keys]
         if not any(matches):
