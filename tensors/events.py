@@ -7,7 +7,7 @@ slow one holds up nobody and costs no queue of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
@@ -16,6 +16,9 @@ from tensors.types import ErrorInfo, Image, JobEvent, Progress
 _KEPT_EVENTS = 1000
 """A large batch has tens of thousands. A listener further behind than this goes on with a later one."""
 
+Event = tuple[JobEvent, bytes]
+"""An event, and the same as JSON."""
+
 
 class JobLog:
     """The events of one job, for use in one event loop."""
@@ -23,7 +26,7 @@ class JobLog:
     def __init__(self, job: str) -> None:
         self.job = job
         self.images: tuple[str, ...] = ()
-        self._events: list[tuple[JobEvent, bytes]] = []
+        self._events: list[Event] = []
         self._dropped = 0
         self._changed = asyncio.Event()
         self.publish("queued", Progress(phase="queued"))
@@ -34,7 +37,7 @@ class JobLog:
         return self.latest[0]
 
     @property
-    def latest(self) -> tuple[JobEvent, bytes]:
+    def latest(self) -> Event:
         """The present state, also as JSON."""
         return self._events[-1]
 
@@ -54,14 +57,20 @@ class JobLog:
         if image.id not in self.images:
             self.images = (*self.images, image.id)
 
-    async def follow(self) -> AsyncIterator[tuple[JobEvent, bytes]]:
-        """The present state, then every event until the last; each also as JSON."""
+    async def follow(self) -> AsyncIterator[Event]:
+        """The present state, then every event until the last."""
+        async for batch in self.follow_in_batches():
+            for event in batch:
+                yield event
+
+    async def follow_in_batches(self) -> AsyncIterator[Sequence[Event]]:
+        """As `follow`, with all that happened since the last look at once: when much happens, fewer things to send."""
         seq = self.now.seq
         while True:
             while seq <= self.now.seq:
-                event = self._events[max(seq - self._dropped - 1, 0)]
-                yield event
-                if event[0].last:
+                batch = self._events[max(seq - self._dropped - 1, 0) :]
+                yield batch
+                if batch[-1][0].last:
                     return
-                seq = event[0].seq + 1
+                seq = batch[-1][0].seq + 1
             await self._changed.wait()

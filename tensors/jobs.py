@@ -15,7 +15,7 @@ import secrets
 import time
 from asyncio import FIRST_COMPLETED
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ from tensors.atomic import write_atomic
 from tensors.clock import now
 from tensors.config import Config
 from tensors.errors import IdempotencyConflict, JobFinished, JobNotFound, QueueFull
-from tensors.events import JobLog
+from tensors.events import Event, JobLog
 from tensors.generation import resolve
 from tensors.inputs import Inputs
 from tensors.job_store import UNFINISHED, WORKFLOW, JsonSerializer, Ordered, Outcome, job_of, open_store, page_of
@@ -67,7 +67,7 @@ class JobQueue:
         self._store = open_store(config.data_dir / "jobs.db")
         self._turns = Turns()
         self._live: dict[str, _Live] = {}
-        self._done: OrderedDict[str, tuple[JobEvent, bytes]] = OrderedDict()
+        self._done: OrderedDict[str, Event] = OrderedDict()
         self._closing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._recovering: set[str] = set()
@@ -186,30 +186,28 @@ class JobQueue:
             pass
         return await self.get(job_id)
 
-    async def follow(
-        self, job_id: str, *, heartbeat: float | None = None
-    ) -> AsyncIterator[tuple[JobEvent, bytes] | None]:
-        """A job's present state and then what happens to it, each also as JSON; None after `heartbeat` quiet seconds.
+    async def follow(self, job_id: str, *, heartbeat: float | None = None) -> AsyncIterator[Sequence[Event] | None]:
+        """A job's present state and then what happens to it, as it happens; None after `heartbeat` quiet seconds.
 
         Raises `JobNotFound` before the first.
         """
         live = self._live.get(job_id)
         if live is None:
-            yield self._done.get(job_id) or await self._stored_event(job_id)
+            yield [self._done.get(job_id) or await self._stored_event(job_id)]
             return
         closing = asyncio.ensure_future(self._closing.wait())
-        events = live.log.follow()
-        following = asyncio.ensure_future(anext(events, None))
+        batches = live.log.follow_in_batches()
+        following = asyncio.ensure_future(anext(batches, None))
         try:
             while True:
                 done, _ = await asyncio.wait((following, closing), timeout=heartbeat, return_when=FIRST_COMPLETED)
                 if not done:
                     yield None
                     continue
-                if closing in done or (event_now := following.result()) is None:
+                if closing in done or (batch := following.result()) is None:
                     return
-                yield event_now
-                following = asyncio.ensure_future(anext(events, None))
+                yield batch
+                following = asyncio.ensure_future(anext(batches, None))
         finally:
             closing.cancel()
             following.cancel()
@@ -302,7 +300,7 @@ class JobQueue:
             raise JobNotFound(f"job {job_id!r} not found", hint="tsr jobs list")
         return rows[0]
 
-    async def _stored_event(self, job_id: str) -> tuple[JobEvent, bytes]:
+    async def _stored_event(self, job_id: str) -> Event:
         job = await self.get(job_id)
         event = JobEvent(seq=1, job=job.id, state=job.state, images=job.images, error=job.error)
         return event, msgspec.json.encode(event)

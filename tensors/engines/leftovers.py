@@ -44,7 +44,11 @@ class EngineNote:
     def __init__(self, run_dir: Path, engine_pid: int) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         self._file = run_dir / f"engine-{engine_pid}.json"
-        note = _Note(_Process.of(engine_pid), _Process.of(os.getpid()))
+        try:
+            note = _Note(_Process.of(engine_pid), _Process.of(os.getpid()))
+        except psutil.NoSuchProcess:
+            # It has ended already, so there is nothing to remember.
+            return
         write_atomic(self._file, msgspec.json.encode(note))
 
     def remove(self) -> None:

@@ -203,7 +203,8 @@ class ProcessEngine:
             await self._died.wait()
             self._died.clear()
             running = self._running
-            if running is None or self._busy:
+            if running is None or running.capabilities is None or self._busy:
+                # What goes wrong while it loads or draws is the matter of whoever waits for that.
                 continue
             log.warning("the engine ended by itself; starting it again. Its last words: %s", self.last_words())
             pause = min(pause * 2, 60.0) if time.monotonic() - restarted < 120 else 1.0

@@ -52,5 +52,8 @@ async def get_job(core: Core, job_id: str) -> Response:
 
 
 async def _frames(queue: JobQueue, job_id: str) -> AsyncIterator[bytes]:
-    async for item in queue.follow(job_id, heartbeat=_HEARTBEAT_SECONDS):
-        yield b": still here\n\n" if item is None else b"id: %d\nevent: job\ndata: %b\n\n" % (item[0].seq, item[1])
+    async for batch in queue.follow(job_id, heartbeat=_HEARTBEAT_SECONDS):
+        if batch is None:
+            yield b": still here\n\n"
+        else:
+            yield b"".join(b"id: %d\nevent: job\ndata: %b\n\n" % (event.seq, document) for event, document in batch)

@@ -63,8 +63,8 @@ async def generate(
 
 async def _last_event(core: ServerCore, job_id: str) -> JobEvent:
     last: JobEvent | None = None
-    async for item in core.queue.follow(job_id):
-        last = item[0] if item else last
+    async for batch in core.queue.follow(job_id):
+        last = batch[-1][0] if batch else last
     if last is None or not last.last:
         raise ServerUnreachable(
             f"the server is stopping; job {job_id} goes on when it is back", hint=f"tsr jobs watch {job_id}"
