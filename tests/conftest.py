@@ -26,6 +26,9 @@ DEFAULT_DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / 
 ENGINE_CACHE = Path(os.environ.get("TSR_TEST_ENGINE_DIR") or DEFAULT_DATA / "engines")
 START_SECONDS = 60
 
+# A run in the background inherits 'ignore Ctrl-C', and so would every command that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # The same examples in each run, and no verdict by the clock of a busy machine.
 hypothesis.settings.register_profile("tsr", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("tsr")

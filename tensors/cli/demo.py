@@ -37,6 +37,7 @@ def demo(app: App) -> None:
     started = time.monotonic()
     _engine(app)
     with _server(app) as url:
+        app.say(f"3. {len(PROMPTS)} pictures, as another machine would ask for them:")
         images = [_draw(app, url, prompt, seed) for prompt, seed in PROMPTS]
         result: dict[str, Any] = {
             "images": images,
@@ -98,7 +99,7 @@ def _server(app: App) -> Iterator[str]:
 def _draw(app: App, url: str, prompt: str, seed: int) -> dict[str, Any]:
     """One picture, drawn by the very command a person would type."""
     arguments = ["generate", prompt, "--model", "shapes", "--seed", str(seed), "--remote", url]
-    app.say(f"3. $ tsr {shlex.join(arguments)}")
+    app.say(f"   $ tsr {shlex.join(arguments)}")
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "tensors", *arguments, "--json"], stdout=subprocess.PIPE, text=True, check=False
