@@ -26,8 +26,7 @@ def _rows(engines: Sequence[EngineBinary]) -> Iterator[str]:
 
 @engine.command()
 @click.option(
-    "--from",
-    "source",
+    "--source",
     type=click.Choice(["release", "build"]),
     help="Upstream's binary, or a build from source; when left out, the first that works.",
 )

@@ -40,7 +40,8 @@ class EngineBinary:
         """
         environment = {**os.environ}
         environment.setdefault("OMP_WAIT_POLICY", "passive")
-        if os.name == "posix" and (self.path.parent / MANIFEST).is_file():
+        ours = self.source in ("release", "build") or (self.path.parent / MANIFEST).is_file()
+        if ours and os.name == "posix":
             variable = "LD_LIBRARY_PATH"
             environment[variable] = os.pathsep.join(filter(None, [str(self.path.parent), environment.get(variable)]))
         return environment
