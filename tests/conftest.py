@@ -34,6 +34,16 @@ hypothesis.settings.register_profile("tsr", deadline=None, derandomize=True, dat
 hypothesis.settings.load_profile("tsr")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_the_developer() -> Iterator[None]:
+    """Servers that live as long as a module start before any test has an environment of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("TSR_", "FAKE_SD_", "XDG_", "DBOS")):
+                patch.delenv(name)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the developer's settings, and none leaves any behind."""

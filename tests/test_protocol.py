@@ -1,0 +1,274 @@
+"""The protocol is complete: every method here and there, every route, every type and every error across the wire."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import socket
+import threading
+import types as python_types
+from collections.abc import Callable, Iterator
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tensors import service, types
+from tensors.client import RemoteImages, RemoteJobs, TsrClient
+from tensors.config import load_config
+from tensors.errors import InvalidRequest, TsrError, from_wire
+from tensors.local import LocalImages, LocalJobs, LocalTensors
+from tensors.models import ModelFiles
+from tensors.server import problems
+from tensors.server.app import create_app
+from tensors.server.body import read_generate_body
+from tensors.types import GenerateRequest, Hires, Image, Job, Lora, Page
+
+IMPLEMENTATIONS = {
+    service.Tensors: (LocalTensors, TsrClient),
+    service.Jobs: (LocalJobs, RemoteJobs),
+    service.Images: (LocalImages, RemoteImages),
+}
+
+ROUTES = {
+    "Tensors.generate": ("post", "/api/generate"),
+    "Tensors.health": ("get", "/api/health"),
+    "Tensors.status": ("get", "/api/status"),
+    "Tensors.version": ("get", "/api/version"),
+    "Jobs.list": ("get", "/api/jobs"),
+    "Jobs.get": ("get", "/api/jobs/{job_id}"),
+    "Jobs.cancel": ("post", "/api/jobs/{job_id}/cancel"),
+    "Jobs.events": ("get", "/api/jobs/{job_id}/events"),
+    "Images.list": ("get", "/api/images"),
+    "Images.get": ("get", "/api/images/{image_id}/meta"),
+    "Images.read": ("get", "/api/images/{image_id}"),
+    "Images.delete": ("delete", "/api/images/{image_id}"),
+}
+
+
+def methods(protocol: type) -> dict[str, Any]:
+    """The operations of a protocol by name."""
+    return {n: f for n, f in vars(protocol).items() if inspect.isfunction(f) and not n.startswith("_")}
+
+
+OPERATIONS = [(protocol, name) for protocol in IMPLEMENTATIONS for name in methods(protocol)]
+
+
+def test_the_protocols_are_all_there_are() -> None:
+    declared = {cls for cls in vars(service).values() if inspect.isclass(cls) and cls.__module__ == service.__name__}
+    assert declared == set(IMPLEMENTATIONS)
+    nouns = {name for name, member in vars(service.Tensors).items() if isinstance(member, property)}
+    assert nouns == {protocol.__name__.lower() for protocol in IMPLEMENTATIONS} - {"tensors"}
+    local, remote = LocalTensors(load_config()), TsrClient("http://127.0.0.1:9")
+    for noun in nouns:
+        pair = IMPLEMENTATIONS[getattr(service, noun.title())]
+        assert (type(getattr(local, noun)), type(getattr(remote, noun))) == pair
+    local.close()
+    remote.close()
+
+
+@pytest.mark.parametrize(("protocol", "name"), OPERATIONS, ids=lambda part: getattr(part, "__name__", part))
+def test_both_sides_have_every_method_as_it_is_declared(protocol: type, name: str) -> None:
+    declared = getattr(protocol, name)
+    assert declared.__doc__
+    for implementation in IMPLEMENTATIONS[protocol]:
+        assert inspect.signature(getattr(implementation, name)) == inspect.signature(declared), implementation
+
+
+def test_every_method_has_its_route_and_every_route_its_method() -> None:
+    config = load_config()
+    app = create_app(config, model=ModelFiles(config).default(), url="http://127.0.0.1:1")
+    there = {(method, path) for path, item in app.openapi()["paths"].items() for method in item}
+    assert {f"{p.__name__}.{n}" for p, n in OPERATIONS} - {"Tensors.close"} == set(ROUTES)
+    assert there == set(ROUTES.values())
+
+
+def values(hint: Any) -> st.SearchStrategy[Any]:
+    """Any value of a field of a wire type."""
+    origin = get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return st.builds(hint, **{name: values(of) for name, of in hints(hint).items()})
+    if origin in (Union, python_types.UnionType):
+        return st.one_of(map(values, get_args(hint)))
+    if origin is tuple:
+        return st.lists(values(get_args(hint)[0]), max_size=2).map(tuple)
+    plain: dict[Any, st.SearchStrategy[Any]] = {
+        str: st.text(max_size=12),
+        int: st.integers(-(2**53), 2**53),
+        float: st.floats(allow_nan=False, allow_infinity=False),
+        bool: st.booleans(),
+        type(None): st.none(),
+    }
+    return plain[hint]
+
+
+def hints(cls: Any) -> dict[str, Any]:
+    return {name: hint for name, hint in get_type_hints(cls).items() if name in cls.__slots__}
+
+
+# What has bounds of its own is tested below with values that keep them.
+WIRE_TYPES = [
+    cls
+    for cls in vars(types).values()
+    if dataclasses.is_dataclass(cls) and cls.__module__ == types.__name__ and cls not in (Page, GenerateRequest)
+]
+
+
+@pytest.mark.parametrize("cls", WIRE_TYPES, ids=lambda cls: cls.__name__)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_every_type_survives_the_wire(cls: type, data: st.DataObject) -> None:
+    value = data.draw(values(cls))
+    assert msgspec.json.decode(msgspec.json.encode(value), type=cls) == value
+
+
+@settings(max_examples=20)
+@given(values(Job), values(Image), st.none() | st.text())
+def test_pages_survive_the_wire(job: Job, image: Image, cursor: str | None) -> None:
+    for kind, item in ((Page[Job], job), (Page[Image], image)):
+        page: Page[Any] = Page(items=(item, item), next_cursor=cursor)
+        assert msgspec.json.decode(msgspec.json.encode(page), type=kind) == page
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
+FLOATS = st.floats(-2, 60, allow_nan=False)
+LORAS = st.fixed_dictionaries({"name": WORDS}, optional={"weight": st.floats(-12, 12, allow_nan=False)})
+HIRES = st.fixed_dictionaries(
+    {},
+    optional={"scale": FLOATS, "upscaler": WORDS, "steps": st.integers(-2, 210), "denoising_strength": FLOATS},
+)
+REQUESTS = st.fixed_dictionaries(
+    {"prompt": WORDS | st.just("") | st.just(" \t")},
+    optional={
+        "negative_prompt": st.none() | WORDS | st.just("sd_cpp_extra_args"),
+        "model": st.none() | WORDS | st.just(""),
+        "width": st.none() | st.integers(-70, 4200) | st.integers(8, 512).map(lambda n: n * 8),
+        "height": st.none() | st.integers(-70, 4200) | st.integers(8, 512).map(lambda n: n * 8),
+        "steps": st.none() | st.integers(-2, 210),
+        "cfg_scale": st.none() | FLOATS,
+        "guidance": st.none() | FLOATS | st.integers(0, 50),
+        "sampler": st.none() | WORDS | st.just("a" * 65),
+        "seed": st.integers(-3, 2**32),
+        "batch_size": st.integers(-1, 300),
+        "clip_skip": st.none() | st.integers(0, 13),
+        "loras": st.lists(LORAS, max_size=3),
+        "init_image": st.none() | st.just("aaaa"),
+        "mask": st.none() | st.just("aaaa"),
+        "strength": st.none() | st.floats(-0.5, 1.5),
+        "hires": st.none() | HIRES,
+        "tags": st.lists(WORDS | st.just(""), max_size=3),
+    },
+)
+
+
+def request_of(fields: dict[str, Any]) -> GenerateRequest:
+    """A request as the command line makes it."""
+    loras = tuple(Lora(**lora) for lora in fields.get("loras", ()))
+    hires = fields.get("hires")
+    made = {"loras": loras, "hires": None if hires is None else Hires(**hires), "tags": tuple(fields.get("tags", ()))}
+    return GenerateRequest(**{**fields, **made})
+
+
+def outcome(make: Callable[[], GenerateRequest]) -> GenerateRequest | dict[str, Any]:
+    """The request, or the error that refuses it."""
+    try:
+        return make()
+    except InvalidRequest as error:
+        return error.to_wire()
+
+
+@given(REQUESTS)
+def test_a_request_is_taken_or_refused_here_as_there(fields: dict[str, Any]) -> None:
+    """In the same words: the server reads JSON with pydantic, the command line makes the dataclass itself."""
+    here = outcome(lambda: request_of(fields))
+    assert outcome(lambda: read_generate_body(json.dumps(fields).encode()).drawing()) == here
+    if isinstance(here, GenerateRequest):
+        assert read_generate_body(msgspec.json.encode(here)).drawing() == here
+
+
+@dataclasses.dataclass
+class Raising:
+    """A server whose status is whatever error it is told to raise."""
+
+    url: str
+    error: TsrError = dataclasses.field(default_factory=TsrError)
+
+    def raised(self, error: TsrError) -> TsrError:
+        """The error as the client raises it."""
+        self.error = error
+        with pytest.raises(TsrError) as raised:
+            self.client.status()
+        return raised.value
+
+    def __post_init__(self) -> None:
+        self.client = TsrClient(self.url)
+
+
+@pytest.fixture(scope="module")
+def raising() -> Iterator[Raising]:
+    app = FastAPI()
+    problems.install(app)
+    listener = socket.create_server(("127.0.0.1", 0))
+    told = Raising(f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+    @app.get("/api/status")
+    async def status() -> None:
+        raise told.error
+
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield told
+    server.should_exit = True
+    thread.join(20)
+    told.client.close()
+
+
+def every_error(cls: type[TsrError] = TsrError) -> Iterator[type[TsrError]]:
+    yield cls
+    for below in cls.__subclasses__():
+        yield from every_error(below)
+
+
+EVERY_ERROR = list(every_error())
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+TEXTS = st.text(min_size=1, max_size=200)
+
+
+@pytest.mark.parametrize("cls", EVERY_ERROR, ids=lambda cls: cls.__name__)
+@settings(max_examples=15)
+@given(message=TEXTS, hint=st.none() | TEXTS, details=st.dictionaries(st.text(max_size=9), JSON, max_size=3))
+def test_every_error_crosses_the_wire_as_itself(
+    raising: Raising, cls: type[TsrError], message: str, hint: str | None, details: dict[str, Any]
+) -> None:
+    got = raising.raised(cls(message, hint=hint, details=details))
+    assert type(got) is cls
+    assert (got.message, got.hint, got.details) == (message, hint, details)
+    assert (got.status, got.exit_code, str(got)) == (cls.status, cls.exit_code, message)
+
+
+def test_errors_have_codes_of_their_own_and_a_message_without_one_given() -> None:
+    assert len({cls.code for cls in EVERY_ERROR}) == len(EVERY_ERROR) >= 26
+    for cls in EVERY_ERROR:
+        assert cls().message
+        assert not cls().message.endswith(".")
+        assert 400 <= cls.status < 600
+        assert cls.exit_code > 0
+        assert type(from_wire(cls().to_wire(), status=cls.status)) is cls
+
+
+def test_a_defect_of_the_server_is_an_error_too_and_tells_no_secrets(raising: Raising) -> None:
+    raising.error = ValueError("the password is hunter2")  # type: ignore[assignment]
+    with pytest.raises(TsrError, match="ValueError inside the server") as raised:
+        raising.client.status()
+    assert "hunter2" not in json.dumps(raised.value.to_wire())
+    assert type(raised.value) is TsrError
