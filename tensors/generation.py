@@ -14,6 +14,8 @@ from tensors.samplers import sampler_and_scheduler
 from tensors.types import MAX_SEED, GenerateRequest, Hires, Lora, Settings, UsedLora, UsedModel
 
 _LORA_TAG = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
+_BEFORE_COMMA = re.compile(r"[ \t]+(?:<lora:[^<>]*>[ \t]*)+(?=,)", re.IGNORECASE)
+"""Tags that would leave a space before a comma."""
 MAX_FINAL_SIDE = 8192
 """Largest side in pixels after the hires fix."""
 DEFAULT_STRENGTH = 0.75
@@ -33,7 +35,8 @@ def split_loras(prompt: str) -> tuple[str, tuple[Lora, ...]]:
             raise refusal([("prompt", f"has <lora:{content}>; it needs a name and a weight between -10 and 10")])
     if not loras:
         return _checked_rest(prompt), ()
-    return _checked_rest(re.sub(r"[ \t]{2,}", " ", _LORA_TAG.sub("", prompt))), tuple(loras)
+    rest = _LORA_TAG.sub("", _BEFORE_COMMA.sub("", prompt))
+    return _checked_rest(re.sub(r"[ \t]{2,}", " ", rest)), tuple(loras)
 
 
 def _checked_rest(prompt: str) -> str:
