@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
+from dataclasses import replace
 
 from tensors.checks import INJECTION, refusal
 from tensors.families import Defaults, defaults_for
 from tensors.inputs import Inputs
 from tensors.models import ModelFile, ModelFiles
-from tensors.samplers import sampler_and_scheduler
+from tensors.samplers import hires_upscaler, sampler_and_scheduler
 from tensors.types import MAX_SEED, GenerateRequest, Hires, Lora, Settings, UsedLora, UsedModel
 
 _LORA_TAG = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
@@ -66,9 +67,11 @@ def _loras(named: Iterable[Lora], files: ModelFiles) -> tuple[UsedLora, ...]:
     return tuple(used.values())
 
 
-def _hires(request: GenerateRequest, defaults: Defaults) -> Hires | None:
-    if request.hires or request.init_image is not None:
-        return request.hires
+def _hires(request: GenerateRequest, defaults: Defaults, known_upscalers: Iterable[str]) -> Hires | None:
+    if request.hires:
+        return replace(request.hires, upscaler=hires_upscaler(request.hires.upscaler, known=known_upscalers))
+    if request.init_image is not None:
+        return None
     return defaults.hires if request.width is None and request.height is None else None
 
 
@@ -88,11 +91,13 @@ def resolve(
     inputs: Inputs,
     known_samplers: Iterable[str] = (),
     known_schedulers: Iterable[str] = (),
+    known_upscalers: Iterable[str] = (),
 ) -> Settings:
     """Fill in a request for a model: what was said wins, the family's defaults fill the rest.
 
     Raises:
-        InvalidRequest: for an unknown sampler or scheduler, a seed too high for its batch, an unusable picture.
+        InvalidRequest: for an unknown sampler, scheduler or upscaler, a seed too high for its batch, a picture that
+            cannot be used.
         LoraNotFound: with a suggestion.
     """
     defaults = defaults_for(model.family)
@@ -103,7 +108,8 @@ def resolve(
     seed = _seed(request)
     loras = _loras((*from_prompt, *request.loras), files)
     strength = DEFAULT_STRENGTH if request.strength is None else request.strength
-    width, height, hires = request.width or defaults.width, request.height or defaults.height, _hires(request, defaults)
+    width, height = request.width or defaults.width, request.height or defaults.height
+    hires = _hires(request, defaults, known_upscalers)
     _check_final_size(width, height, hires)
     init_image, mask = inputs.keep_all([("init_image", request.init_image, "RGB"), ("mask", request.mask, "L")])
     return Settings(

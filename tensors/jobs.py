@@ -224,6 +224,7 @@ class JobQueue:
             inputs=self._inputs,
             known_samplers=capabilities.samplers if capabilities else (),
             known_schedulers=capabilities.schedulers if capabilities else (),
+            known_upscalers=capabilities.upscalers if capabilities else (),
         )
 
     async def _known(self, job_id: str, fingerprint: str) -> Job | None:

@@ -1,4 +1,4 @@
-"""Samplers and schedulers: the engine's names, and the names people know from AUTOMATIC1111.
+"""Samplers, schedulers and upscalers: the engine's names, and the names people know from AUTOMATIC1111.
 
 sd-server takes an unknown sampler or scheduler silently for its default, so names are checked here. The lists are
 those of `GET /sdcpp/v1/capabilities` (stable-diffusion.cpp, May 2026); what a newer engine adds is accepted once it
@@ -47,6 +47,19 @@ SCHEDULERS = {
 """Engine name -> the name A1111's infotext has for it ('Schedule type')."""
 
 
+UPSCALERS = (
+    "Lanczos",
+    "Nearest",
+    "Latent",
+    "Latent (nearest)",
+    "Latent (nearest-exact)",
+    "Latent (antialiased)",
+    "Latent (bicubic)",
+    "Latent (bicubic antialiased)",
+)
+"""What the hires fix can enlarge with, besides upscaler models: a running engine names those."""
+
+
 def _key(name: str) -> str:
     return "".join(char for char in name.casefold() if char.isalnum() or char == "+")
 
@@ -58,14 +71,14 @@ def _by_key(known: Iterable[str], labels: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def _pick(kind: str, name: str, by_key: dict[str, str], labels: dict[str, str]) -> str:
+def _pick(kind: str, name: str, by_key: dict[str, str], labels: dict[str, str], *, field: str = "") -> str:
     found = by_key.get(_key(name))
     if found is None:
         names = sorted(set(by_key.values()))
         raise InvalidRequest(
             f"unknown {kind} {name!r}{did_you_mean(name, [*names, *labels.values()])}",
             hint=f"{kind}s: {', '.join(names)}",
-            details={"fields": [{"field": kind, "message": "is unknown"}]},
+            details={"fields": [{"field": field or kind, "message": "is unknown"}]},
         )
     return found
 
@@ -105,3 +118,9 @@ def sampler_and_scheduler(
         None if sampler is None else _pick("sampler", sampler, samplers, SAMPLERS),
         None if scheduler is None else _pick("scheduler", scheduler, schedulers, SCHEDULERS),
     )
+
+
+def hires_upscaler(name: str, *, known: Iterable[str] = ()) -> str:
+    """The engine's name for an upscaler, whatever its case. Raises `InvalidRequest` with suggestions."""
+    labels = {upscaler: upscaler for upscaler in UPSCALERS}
+    return _pick("upscaler", name, _by_key(known, labels), labels, field="hires.upscaler")

@@ -28,8 +28,7 @@ from observe import (
 )
 
 from tensors.errors import IdempotencyConflict
-from tensors.gallery import Gallery
-from tensors.types import Job, JobEvent
+from tensors.types import Image, Job, JobEvent
 
 BATCH = 20
 """Pictures of the job in whose middle the server is killed: three calls of the engine, 8 + 8 + 4."""
@@ -128,7 +127,7 @@ def test_jobs_say_after_the_restart_what_became_of_them(restarted: Restarted, ki
         states = ["succeeded", "cancelled", *["succeeded"] * 4, "cancelled", "succeeded"]
         assert [job.state for job in page.items] == states
         batch = client.jobs.get(killed.running.id)
-        assert batch.images == tuple(image.id for image in _of_job(restarted.server, killed.running))
+        assert batch.images == tuple(image.id for image in _of_job(restarted.server.data_dir, killed.running))
         # Whoever asks for its events late gets the end.
         assert [event.state for event in client.jobs.events(killed.running.id)] == ["succeeded"]
 
@@ -153,8 +152,8 @@ def test_a_picture_without_its_sidecar_is_adopted_not_drawn_again(
 ) -> None:
     """kill -9 between the PNG and its sidecar: the record is read back from inside the PNG."""
     data_dir, log = killed.copy(tmp_path / "copy"), EngineLog(tmp_path / "requests.jsonl")
-    first_call = [image for image in gallery_images(data_dir) if image.job == killed.running.id]
-    assert [image.index for image in sorted(first_call, key=lambda image: image.index)] == list(range(8))
+    first_call = _of_job(data_dir, killed.running)
+    assert [image.index for image in first_call] == list(range(8))
     for image in first_call[:3]:
         Path(image.path).with_suffix(".json").unlink()
     with cut_short(data_dir, **log.environment) as server, contextlib.closing(server.client()) as client:
@@ -163,6 +162,23 @@ def test_a_picture_without_its_sidecar_is_adopted_not_drawn_again(
     adopted = {image.id: image for image in gallery_images(data_dir)}
     assert all(adopted[image.id] == image for image in first_call)
     assert seeds_in(list(adopted.values()))[100] == 1
+
+
+def test_pictures_of_a_call_that_was_half_saved_are_not_saved_twice(
+    killed: Killed, tmp_path: Path, fake_engine: Path
+) -> None:
+    """kill -9 between two pictures of one call: it is drawn again, and those that were saved stay as they are."""
+    data_dir, log = killed.copy(tmp_path / "copy"), EngineLog(tmp_path / "requests.jsonl")
+    saved, lost = _of_job(data_dir, killed.running)[:5], _of_job(data_dir, killed.running)[5:]
+    written = [Path(image.path).stat().st_mtime_ns for image in saved]
+    for image in lost:
+        Path(image.path).with_suffix(".json").unlink()
+        Path(image.path).unlink()
+    with cut_short(data_dir, **log.environment) as server, contextlib.closing(server.client()) as client:
+        assert last_event(client, killed.running).state == "succeeded"
+    assert log.seeds[:3] == [100, 108, 116]
+    assert [image.settings.seed for image in _of_job(data_dir, killed.running)] == list(range(100, 100 + BATCH))
+    assert [Path(image.path).stat().st_mtime_ns for image in saved] == written
 
 
 def test_jobs_can_be_seen_and_cancelled_while_no_server_runs(
@@ -236,7 +252,7 @@ def test_kill_9_at_random_moments_loses_and_repeats_nothing(start_server: StartS
     server = start_server(FAKE_SD_STEP_SECONDS="0.02")
     with contextlib.closing(server.client()) as client:
         job = client.generate(small(seed=500, steps=3, batch_size=BATCH))
-    for _ in range(5):
+    for _ in range(4):
         _kill_after(server, job, events=chance.randrange(25))
         server = start_server(FAKE_SD_STEP_SECONDS="0.02")
     with contextlib.closing(server.client()) as client:
@@ -257,6 +273,6 @@ def _kill_after(server: Server, job: Job, *, events: int) -> None:
         server.kill()
 
 
-def _of_job(server: Server, job: Job) -> list[JobEvent]:
-    images = Gallery(server.data_dir / "gallery").list(limit=500, cursor=None).items
-    return sorted((image for image in images if image.job == job.id), key=lambda image: image.index)
+def _of_job(data_dir: Path, job: Job) -> list[Image]:
+    images = [image for image in gallery_images(data_dir) if image.job == job.id]
+    return sorted(images, key=lambda image: image.index)

@@ -82,6 +82,7 @@ def test_here_and_there_draw_the_same_picture_and_the_right_one(
         made[name] = pixels(target)
         assert colours(target.read_bytes()) == ("red", "blue")
     assert made["here"] == made["there"] == made["again"]
+    assert list((tmp_path / "data" / "run").glob("engine-*.json")) == [], "the engine outlived the command"
 
 
 @pytest.mark.parametrize(
@@ -158,9 +159,9 @@ def test_cancelling_a_running_job_frees_the_engine(client: TsrClient) -> None:
 
 
 def test_a_killed_engine_costs_one_more_try(client: TsrClient) -> None:
-    undisturbed = drawn(client, request(steps=15))
+    undisturbed = drawn(client, request(steps=10))
     engine, attempts = engine_pid(client), set()
-    job = client.generate(request(steps=15))
+    job = client.generate(request(steps=10))
     for event in client.jobs.events(job.id):
         if drawing(event, step=3) and not attempts:
             os.kill(engine, signal.SIGKILL)
@@ -176,7 +177,7 @@ def test_a_killed_server_draws_the_same_picture_when_it_is_back(
     first = start_server()
     with contextlib.closing(first.client()) as own:
         engine = engine_pid(own)
-        job = own.generate(request(steps=15))
+        job = own.generate(request(steps=10))
         wait_for(own, job, lambda event: drawing(event, step=3))
         first.kill()
     assert eventually(lambda: is_gone(engine)) < 2
@@ -185,7 +186,7 @@ def test_a_killed_server_draws_the_same_picture_when_it_is_back(
         assert last_event(own, job).state == "succeeded"
         engine = engine_pid(own)
     (image,) = gallery_images(second.data_dir)
-    assert pixels(Path(image.path)) == drawn(client, request(steps=15))[0]
+    assert pixels(Path(image.path)) == drawn(client, request(steps=10))[0]
     assert second.stop() == 0
     assert eventually(lambda: is_gone(engine)) < 2
 

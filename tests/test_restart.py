@@ -33,7 +33,7 @@ def test_sigterm_stops_quickly_and_the_job_goes_on_at_the_next_start(
 ) -> None:
     server = start_server(**SLOW)
     with contextlib.closing(server.client()) as client:
-        job = client.generate(small(seed=1, steps=60))
+        job = client.generate(small(seed=1, steps=40))
         wait_for(client, job, lambda event: drawing(event, step=2))
         engine = engine_pid(client)
     with http_to(server) as listener, http_to(server) as waiter:
@@ -88,7 +88,7 @@ def test_a_client_that_goes_away_does_not_lose_its_job(fake_server: Server) -> N
 def test_who_follows_a_job_hears_its_end_across_kill_9(start_server: StartServer, fake_engine: Path) -> None:
     server = start_server(**SLOW)
     with ThreadPoolExecutor(1) as pool, contextlib.closing(server.client()) as client:
-        job = client.generate(small(steps=40))
+        job = client.generate(small(steps=25))
         following = pool.submit(last_event, client, job)
         with contextlib.closing(server.client()) as other:
             wait_for(other, job, lambda event: drawing(event, step=2))

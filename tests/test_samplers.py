@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tensors.errors import InvalidRequest
-from tensors.samplers import SAMPLERS, SCHEDULERS, sampler_and_scheduler
+from tensors.samplers import SAMPLERS, SCHEDULERS, hires_upscaler, sampler_and_scheduler
 
 RECORDED = Path(__file__).parent / "data" / "sd-server" / "responses.jsonl"
 
@@ -108,3 +108,12 @@ def test_any_text_is_a_known_name_or_an_error(sampler: str, scheduler: str) -> N
     except InvalidRequest as error:
         found = (None, error.message.split()[1])
     assert found[0] in SAMPLERS or found[1] in ("sampler", "scheduler")
+
+
+def test_upscalers_are_found_by_name_whatever_their_case() -> None:
+    assert hires_upscaler("lanczos") == "Lanczos"
+    assert hires_upscaler("latent (Bicubic)") == "Latent (bicubic)"
+    assert hires_upscaler("4x-ultrasharp", known=["4x-UltraSharp"]) == "4x-UltraSharp"
+    with pytest.raises(InvalidRequest, match=r"unknown upscaler 'lanzcos'; did you mean 'Lanczos'\?") as caught:
+        hires_upscaler("lanzcos")
+    assert caught.value.details == {"fields": [{"field": "hires.upscaler", "message": "is unknown"}]}

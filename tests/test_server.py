@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -294,11 +295,12 @@ def test_an_idempotency_key_of_another_request_is_a_conflict(api: Api) -> None:
     assert ask(wait=True, return_base64=True).json()["job"]["id"] == first.json()["job"]["id"]
 
 
-def test_a_failed_job_answers_with_the_engines_reason(api: Api) -> None:
-    response = api.post(hires={"upscaler": "no such upscaler"})
-    error = response.json()["error"]
-    assert (response.status_code, error["code"]) == (502, "engine_error")
-    assert "invalid generation parameters" in error["message"]
-    job = api.get(f"/api/jobs/{error['details']['job']}")
+def test_a_failed_job_answers_with_the_engines_reason(tmp_path: Path) -> None:
+    with serving(tmp_path, FAKE_SD_FAIL="1") as api:
+        response = api.post()
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) == (502, "engine_error")
+        assert "the engine could not draw it" in error["message"]
+        job = api.get(f"/api/jobs/{error['details']['job']}")
     assert (job["state"], job["images"]) == ("failed", [])
     assert job["error"] == {"code": "engine_error", "message": error["message"], "hint": None}

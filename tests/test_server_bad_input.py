@@ -144,6 +144,7 @@ NO_TEXT = [
     ({"prompt": "<lora:shapes-outline> x <lora:Shapes-Outline>"}, "loras name 'shapes-outline' twice"),
     ({"sampler": "eulr"}, "unknown sampler 'eulr'; did you mean 'euler'?"),
     ({"sampler": "Euler Karas"}, "unknown sampler 'Euler Karas'"),
+    ({"hires": {"upscaler": "lanzcos"}}, "unknown upscaler 'lanzcos'; did you mean 'Lanczos'?"),
     ({"scheduler": "karas"}, "unknown scheduler 'karas'; did you mean 'karras'?"),
     ({"scheduler": "zzz"}, "unknown scheduler 'zzz'"),
 ]

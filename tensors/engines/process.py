@@ -302,19 +302,24 @@ class ProcessEngine:
         holder = hold_port()
         port = holder.getsockname()[1]
         self._lines.clear()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            launcher.__file__,
-            str(os.getpid()),
-            *self._command(model, port),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            # Ctrl-C in a terminal reaches the whole group: ending the engine is ours to do.
-            start_new_session=True,
-            env=self.binary.environment,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                launcher.__file__,
+                str(os.getpid()),
+                *self._command(model, port),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                # Ctrl-C in a terminal reaches the whole group: ending the engine is ours to do.
+                start_new_session=True,
+                env=self.binary.environment,
+            )
+        except BaseException:
+            # Cancelled in this instant, or there is no such program.
+            holder.close()
+            raise
         note = EngineNote(self._run_dir, process.pid)
         running = _Running(process, holder, SdServerClient(f"http://127.0.0.1:{port}"), note, model)
         self._running = running

@@ -26,6 +26,7 @@ class Capabilities:
     model_path: str
     samplers: tuple[str, ...]
     schedulers: tuple[str, ...]
+    upscalers: tuple[str, ...] = ()
 
 
 def img_gen_body(settings: Settings, *, seed: int, count: int, inputs: Inputs) -> dict[str, Any]:
@@ -93,6 +94,7 @@ class SdServerClient:
             model_path=str(model.get("path", "")),
             samplers=tuple(document.get("samplers") or ()),
             schedulers=tuple(document.get("schedulers") or ()),
+            upscalers=tuple(str(one.get("name")) for one in document.get("upscalers") or ()),
         )
 
     async def submit(self, body: Mapping[str, Any]) -> str:
