@@ -14,7 +14,6 @@ import os
 import random
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -23,9 +22,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-# `tools` is not part of the package that gets installed, and this folder has the same name.
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 pytest.importorskip("torch", reason="the training program needs torch; see tools/demo_model/requirements.txt")
 pytest.importorskip("safetensors", reason="the training program needs safetensors")
