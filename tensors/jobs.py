@@ -213,9 +213,9 @@ class JobQueue:
             following.cancel()
 
     def _resolve(self, request: GenerateRequest) -> Settings:
-        status = self._worker.engine.status()
-        capabilities = self._worker.engine.capabilities
-        name = request.model or status.model
+        engine = self._worker.engine
+        capabilities = engine.capabilities
+        name = request.model or (engine.model and engine.model.name)
         model = self._files.checkpoint(name) if name else self._files.default()
         return resolve(
             request,

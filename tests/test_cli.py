@@ -109,7 +109,7 @@ REFUSED = {
     "option": (2, "invalid_request", "generate", "x", "--stepz", "3"),
     "type": (2, "invalid_request", "generate", "x", "--steps", "three"),
     "argument": (2, "invalid_request", "generate"),
-    "engine-fails": (5, "engine_error", *GENERATE, "--hires", "2", "--hires-upscaler", "no such upscaler"),
+    "engine-fails": (5, "engine_error", *GENERATE, "--hires", "2", "--hires-strength", "0"),
     "images-show": (3, "image_not_found", "images", "show", "20200101-000000-000_7"),
     "images-show-path": (3, "image_not_found", "images", "show", "../config"),
     "images-show-accent": (3, "image_not_found", "images", "show", "caf\u00e9"),

@@ -182,7 +182,7 @@ def test_a_detached_job_is_a_document_as_json(api: Api, at: Path, tsr: Commands)
 
 
 def test_watching_a_job_that_fails_fails(api: Api, at: Path, tsr: Commands) -> None:
-    job = api.post(hires={"upscaler": "none such"}).json()["error"]["details"]["job"]
+    job = api.post(hires={"denoising_strength": 0}).json()["error"]["details"]["job"]
     done = tsr("jobs", "watch", job)
     assert (done.code, done.out) == (5, "")
     assert done.err.startswith("error: the engine refused the request")

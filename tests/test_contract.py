@@ -212,7 +212,7 @@ def test_an_unknown_id_is_the_same_error(sides: Sides, operation: Callable[[Tens
 
 
 def test_a_job_that_fails_fails_in_the_same_way(sides: Sides) -> None:
-    request = small(hires=Hires(upscaler="no such upscaler"))
+    request = small(hires=Hires(denoising_strength=0))
     jobs = [comparable(drawn(tensors, request).job) for tensors in (sides.local, sides.remote)]
     assert jobs[0]["state"] == "failed"
     assert jobs[0]["error"]["code"] == "engine_error"

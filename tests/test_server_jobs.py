@@ -6,10 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from serving import Api, serving
 
+from tensors.models import demo_dir
 from tensors.types import MAX_STEPS
 
 LONG = {"steps": MAX_STEPS, "batch_size": 256}
@@ -25,7 +27,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 def test_a_job_is_listed_under_its_state_and_no_other(api: Api) -> None:
     jobs = {
         "succeeded": api.generate()["job"]["id"],
-        "failed": api.post(hires={"upscaler": "no such upscaler"}).json()["error"]["details"]["job"],
+        "failed": api.post(hires={"denoising_strength": 0}).json()["error"]["details"]["job"],
         "cancelled": api.start(**LONG),
     }
     assert api.cancel(jobs["cancelled"]).status_code == 200
@@ -160,3 +162,14 @@ def test_whoever_waits_for_a_job_that_is_cancelled_is_told(api: Api) -> None:
         response = waiting.result(20)
     error = {"code": "job_cancelled", "message": f"job {job_id} was cancelled"}
     assert (response.status_code, response.json()["error"]) == (409, error)
+
+
+def test_a_cancel_does_not_forget_which_model_was_loaded(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "data" / "models" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "other.safetensors").symlink_to(demo_dir() / "shapes.safetensors")
+    with serving(tmp_path) as api:
+        job = api.start(model="other", **LONG)
+        api.until(job, "running", "sampling")
+        api.cancel(job)
+        assert api.generate()["images"][0]["settings"]["model"]["name"] == "other"

@@ -87,6 +87,7 @@ class ProcessEngine:
         self._start_timeout = start_timeout
         self._step_timeout = step_timeout
         self._running: _Running | None = None
+        self._model: ModelFile | None = None
         self._lines: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         self._listener: Callable[[str], None] | None = None
         self._changing = asyncio.Lock()
@@ -98,6 +99,11 @@ class ProcessEngine:
     def version(self) -> str:
         """Name and version, as pictures record it."""
         return f"sd-server {self.binary.version}"
+
+    @property
+    def model(self) -> ModelFile | None:
+        """The model that was loaded last, also while the engine is stopped: the next request means it."""
+        return self._model
 
     @property
     def capabilities(self) -> Capabilities | None:
@@ -136,6 +142,7 @@ class ProcessEngine:
             except EngineError as error:
                 self._failure = error.message
                 raise
+            self._model = model
 
     async def generate(
         self,
