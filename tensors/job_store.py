@@ -5,6 +5,8 @@ DBOS is slow to import and a singleton: only the server and commands that look i
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +73,9 @@ def open_store(file: Path) -> sa.Engine:
         connection.isolation_level = "IMMEDIATE"
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
+        if sqlite3.sqlite_version_info < (3, 42):
+            # DBOS asks for unixepoch('subsec') where Python is 3.12 or newer, whatever SQLite it came with.
+            connection.create_function("unixepoch", 1, lambda _precision: round(time.time(), 3))
 
     return engine
 
@@ -141,16 +146,22 @@ def page_of(
 
 
 def _newest_first(lister: Lister, cursor: str | None) -> Iterator[tuple[Job, str]]:
-    """Jobs with their cursors. DBOS orders them by the second, which is not fine enough."""
+    """Jobs with their cursors.
+
+    DBOS orders them by when it stored them: by the second before Python 3.12, from then on by the millisecond, with a
+    fraction where a product of floats left one. So rows of one such moment are ordered here, and never cut in two.
+    """
     before = None if cursor is None else _parse(cursor)
     end, scan = before and before[0], _SCAN
     while True:
         until = None if end is None else from_epoch_ms(end + 1)
         rows = lister(name=WORKFLOW, sort_desc=True, limit=scan, end_time=until)
-        # The limit may have cut the oldest second in two: it is left for the next look.
-        cut = rows[-1].created_at if len(rows) == scan else None
-        jobs = [(row.created_at or 0, job_of(row)) for row in rows if row.created_at != cut]
-        placed = [((stored, compact(job.created), job.id), job) for stored, job in jobs]
+        # The limit may have cut the oldest moment in two: it is left for the next look.
+        stored = [int(row.created_at or 0) for row in rows]
+        cut = stored[-1] if len(rows) == scan else None
+        wanted = [(moment, job_of(row)) for moment, row in zip(stored, rows, strict=True) if moment != cut]
+        jobs = [(moment, job) for moment, job in wanted if end is None or moment <= end]
+        placed = [((moment, compact(job.created), job.id), job) for moment, job in jobs]
         for place, job in sorted(placed, key=lambda pair: pair[0], reverse=True):
             if before is None or place < before:
                 yield job, ".".join(map(str, place))
