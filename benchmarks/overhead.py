@@ -22,7 +22,7 @@ from benchmarks._measure import Connection, Report, Server, differences, finish,
 from tensors.atomic import create_atomic, write_atomic
 from tensors.engines.sd_server import img_gen_body
 from tensors.inputs import Inputs
-from tensors.types import Settings
+from tensors.types.generation import Settings
 
 LIMIT_MS = 40
 REQUEST = {"prompt": "a green star on a white background", "seed": 7}

@@ -14,7 +14,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen, MultipleOf
 from tensors.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from tensors.types import GenerateRequest
+    from tensors.types.generation import GenerateRequest
 
 INJECTION = "sd_cpp_extra_args"
 """sd-server lets a prompt with this word override any setting on some of its routes."""

@@ -15,7 +15,11 @@ from tensors import __version__
 from tensors.decoding import NOT_THAT_JSON
 from tensors.errors import ServerUnreachable, TsrError, from_wire
 from tensors.png import SIGNATURE
-from tensors.types import Deleted, Generated, GenerateRequest, Health, Image, Job, JobEvent, Page, Status, Version
+from tensors.types.base import Deleted, Page
+from tensors.types.gallery import Image
+from tensors.types.generation import GenerateRequest
+from tensors.types.jobs import Generated, Job, JobEvent
+from tensors.types.server import Health, Status, Version
 
 T = TypeVar("T")
 

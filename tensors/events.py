@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from tensors.types import ErrorInfo, Image, JobEvent, Progress
+from tensors.types.gallery import Image
+from tensors.types.jobs import ErrorInfo, JobEvent, Progress
 
 _KEPT_EVENTS = 1000
 """A large batch has tens of thousands. A listener further behind than this goes on with a later one."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tensors.errors import ConfigError
-from tensors.types import Hires
+from tensors.types.generation import Hires
 
 TABLE = "model-defaults.toml"
 

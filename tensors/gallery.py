@@ -21,7 +21,8 @@ from tensors.decoding import NOT_THAT_JSON
 from tensors.errors import ImageNotFound, InvalidRequest
 from tensors.infotext import infotext
 from tensors.png import NotPng, read_text, with_text
-from tensors.types import Image, Page
+from tensors.types.base import Page
+from tensors.types.gallery import Image
 
 RECORD_KEY = "tsr"
 """Keyword of the PNG text chunk with the full record, as JSON."""

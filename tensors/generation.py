@@ -12,7 +12,7 @@ from tensors.families import Defaults, defaults_for
 from tensors.inputs import Inputs
 from tensors.models import ModelFile, ModelFiles
 from tensors.samplers import hires_upscaler, sampler_and_scheduler
-from tensors.types import MAX_SEED, GenerateRequest, Hires, Lora, Settings, UsedLora, UsedModel
+from tensors.types.generation import MAX_SEED, GenerateRequest, Hires, Lora, Settings, UsedLora, UsedModel
 
 _LORA_TAG = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
 _BEFORE_COMMA = re.compile(r"[ \t]+(?:<lora:[^<>]*>[ \t]*)+(?=,)", re.IGNORECASE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tensors.samplers import SAMPLERS, SCHEDULERS
-from tensors.types import Image
+from tensors.types.gallery import Image
 
 
 def _quoted(value: object) -> str:

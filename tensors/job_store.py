@@ -19,7 +19,9 @@ from dbos._serialization import Serializer
 
 from tensors.clock import compact, from_epoch_ms
 from tensors.errors import InvalidRequest, JobFinished, JobNotFound
-from tensors.types import ErrorInfo, Job, Page, Settings
+from tensors.types.base import Page
+from tensors.types.generation import Settings
+from tensors.types.jobs import ErrorInfo, Job
 
 WORKFLOW = "generate"
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")

@@ -34,7 +34,9 @@ from tensors.inputs import Inputs
 from tensors.job_store import UNFINISHED, WORKFLOW, JsonSerializer, Ordered, Outcome, job_of, open_store, page_of
 from tensors.models import ModelFiles
 from tensors.turns import Turns
-from tensors.types import ErrorInfo, GenerateRequest, Job, JobEvent, Page, Progress, Settings
+from tensors.types.base import Page
+from tensors.types.generation import GenerateRequest, Settings
+from tensors.types.jobs import ErrorInfo, Job, JobEvent, Progress
 from tensors.worker import Order, Worker, failure
 
 log = logging.getLogger(__name__)

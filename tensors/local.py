@@ -15,20 +15,11 @@ from tensors.clock import now
 from tensors.config import Config
 from tensors.errors import EngineNotInstalled, IdempotencyConflict, JobFinished, JobNotFound, NeedsServer
 from tensors.gallery import Gallery
-from tensors.types import (
-    Deleted,
-    EngineStatus,
-    GenerateRequest,
-    Health,
-    Image,
-    Job,
-    JobEvent,
-    Page,
-    Progress,
-    Settings,
-    Status,
-    Version,
-)
+from tensors.types.base import Deleted, Page
+from tensors.types.gallery import Image
+from tensors.types.generation import GenerateRequest, Settings
+from tensors.types.jobs import Job, JobEvent, Progress
+from tensors.types.server import EngineStatus, Health, Status, Version
 
 if TYPE_CHECKING:
     import asyncio

@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from tensors.types import Deleted, GenerateRequest, Health, Image, Job, JobEvent, Page, Status, Version
+from tensors.types.base import Deleted, Page
+from tensors.types.gallery import Image
+from tensors.types.generation import GenerateRequest
+from tensors.types.jobs import Job, JobEvent
+from tensors.types.server import Health, Status, Version
 
 
 class Jobs(Protocol):

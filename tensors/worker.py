@@ -19,7 +19,9 @@ from tensors.hashing import HashCache
 from tensors.inputs import Inputs
 from tensors.models import ModelFiles
 from tensors.png import NotPng, size
-from tensors.types import ErrorInfo, Image, Progress, Settings
+from tensors.types.gallery import Image
+from tensors.types.generation import Settings
+from tensors.types.jobs import ErrorInfo, Progress
 
 Saved = Callable[[Image], None]
 

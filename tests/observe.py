@@ -19,7 +19,9 @@ from PIL import Image as Pillow
 
 from tensors.client import TsrClient
 from tensors.gallery import Gallery
-from tensors.types import GenerateRequest, Image, Job, JobEvent
+from tensors.types.gallery import Image
+from tensors.types.generation import GenerateRequest
+from tensors.types.jobs import Job, JobEvent
 
 PROMPT = "a red circle on a blue background"
 

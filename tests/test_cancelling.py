@@ -14,7 +14,8 @@ from serving import Api, serving
 
 from tensors.client import TsrClient
 from tensors.errors import JobFinished, JobNotFound
-from tensors.types import GenerateRequest, Job
+from tensors.types.generation import GenerateRequest
+from tensors.types.jobs import Job
 
 LOAD_SECONDS = 0.4
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tensors.checks import INJECTION, broken_bound, did_you_mean, refusal
 from tensors.errors import InvalidRequest, MalformedBody
 from tensors.server.body import read_generate_body
-from tensors.types import MAX_SEED, MAX_STEPS, GenerateRequest, Hires, Lora
+from tensors.types.generation import MAX_SEED, MAX_STEPS, GenerateRequest, Hires, Lora
 
 PICTURE = "aGVsbG8="
 

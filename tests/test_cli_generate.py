@@ -17,7 +17,7 @@ from palette import colours
 from serving import Api, serving
 
 from tensors.png import SIGNATURE
-from tensors.types import MAX_STEPS
+from tensors.types.generation import MAX_STEPS
 
 SMALL = ("--size", "64x64", "--steps", "2")
 

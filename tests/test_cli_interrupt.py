@@ -19,7 +19,8 @@ from serving import Api, serving
 from tensors.cli._app import App
 from tensors.cli._follow import submit
 from tensors.errors import JobCancelled
-from tensors.types import MAX_STEPS, GenerateRequest, Job
+from tensors.types.generation import MAX_STEPS, GenerateRequest
+from tensors.types.jobs import Job
 
 SLOW = {"FAKE_SD_STEP_SECONDS": "0.2"}
 LONG = ("generate", PROMPT, "--size", "64x64", "--steps", str(MAX_STEPS))

@@ -17,21 +17,11 @@ from hypothesis import strategies as st
 from tensors import __version__, errors
 from tensors.client import TsrClient
 from tensors.errors import ServerUnreachable, TsrError
-from tensors.types import (
-    Deleted,
-    EngineStatus,
-    Generated,
-    GenerateRequest,
-    Health,
-    Image,
-    Job,
-    Lora,
-    Page,
-    Settings,
-    Status,
-    UsedModel,
-    Version,
-)
+from tensors.types.base import Deleted, Page
+from tensors.types.gallery import Image
+from tensors.types.generation import GenerateRequest, Lora, Settings, UsedModel
+from tensors.types.jobs import Generated, Job
+from tensors.types.server import EngineStatus, Health, Status, Version
 
 URL = "http://junkpile:8080"
 SETTINGS = Settings(

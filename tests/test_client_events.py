@@ -12,7 +12,7 @@ import pytest
 
 from tensors.client import TsrClient
 from tensors.errors import JobNotFound, ServerUnreachable, TsrError, Unauthorized
-from tensors.types import Job, JobEvent
+from tensors.types.jobs import Job, JobEvent
 
 URL = "http://junkpile:8080"
 JOB = Job(id="1f", kind="generate", state="queued", created="2026-11-22T18:49:01.123Z")

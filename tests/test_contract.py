@@ -22,7 +22,8 @@ from tensors.connect import connect
 from tensors.errors import IdempotencyConflict, InvalidRequest, JobFinished, NeedsServer, TsrError
 from tensors.local import LocalTensors
 from tensors.service import Tensors
-from tensors.types import MAX_STEPS, Generated, GenerateRequest, Hires, Lora
+from tensors.types.generation import MAX_STEPS, GenerateRequest, Hires, Lora
+from tensors.types.jobs import Generated
 
 OWN = {"id", "job", "created", "finished", "path", "uptime_seconds", "pid", "url", "data_dir"}
 """Fields whose values differ from one run to the next."""

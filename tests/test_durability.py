@@ -28,7 +28,8 @@ from observe import (
 )
 
 from tensors.errors import IdempotencyConflict
-from tensors.types import Image, Job, JobEvent
+from tensors.types.gallery import Image
+from tensors.types.jobs import Job, JobEvent
 
 BATCH = 20
 """Pictures of the job in whose middle the server is killed: three calls of the engine, 8 + 8 + 4."""

@@ -26,7 +26,7 @@ from observe import (
 from serving import Api, serving
 
 from tensors.client import TsrClient
-from tensors.types import Job, JobEvent
+from tensors.types.jobs import Job, JobEvent
 
 LAST_STEP = 11
 """The mortal engine dies at this step of a generation; ten are safe."""

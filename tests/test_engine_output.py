@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tensors.engines.output import MAX_PIECE, PieceReader, Tracker, parse_bar
-from tensors.types import Progress
+from tensors.types.jobs import Progress
 
 RECORDED = (Path(__file__).parent / "data" / "sd-server" / "output.log").read_bytes()
 """A start, one picture, a batch of three, one picture with the hires fix; 64x64, 10 steps."""

@@ -20,7 +20,7 @@ from observe import drawing, engine_pid, http_to, last_event, send, small, wait_
 from serving import Api, serving
 
 from tensors.client import TsrClient
-from tensors.types import Job, JobEvent
+from tensors.types.jobs import Job, JobEvent
 
 STEP_SECONDS = 0.02
 LISTENERS = 200

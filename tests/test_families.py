@@ -15,7 +15,7 @@ from tensors import __version__, families
 from tensors.errors import ConfigError
 from tensors.families import TABLE, UNKNOWN, Defaults, defaults_for, load_families
 from tensors.samplers import SAMPLERS, SCHEDULERS
-from tensors.types import GenerateRequest, Hires
+from tensors.types.generation import GenerateRequest, Hires
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "rocm-docker" / TABLE

@@ -24,7 +24,8 @@ from tensors.errors import ImageNotFound, InvalidRequest
 from tensors.gallery import RECORD_KEY, Gallery
 from tensors.infotext import infotext
 from tensors.png import NotPng, read_text
-from tensors.types import Image, Settings, UsedModel
+from tensors.types.gallery import Image
+from tensors.types.generation import Settings, UsedModel
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC")
 WHEN = "2026-11-22T18:49:01.123Z"

@@ -22,7 +22,7 @@ from tensors.families import UNKNOWN, Defaults, defaults_for, load_families
 from tensors.generation import DEFAULT_STRENGTH, resolve, split_loras
 from tensors.inputs import Inputs
 from tensors.models import ModelFile, ModelFiles, demo_dir
-from tensors.types import MAX_SEED, GenerateRequest, Hires, Lora, Settings, UsedLora, UsedModel
+from tensors.types.generation import MAX_SEED, GenerateRequest, Hires, Lora, Settings, UsedLora, UsedModel
 
 DEMO_LORA = "shapes-outline"
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tensors.infotext import infotext
-from tensors.types import Hires, Image, Settings, UsedLora, UsedModel
+from tensors.types.gallery import Image
+from tensors.types.generation import Hires, Settings, UsedLora, UsedModel
 
 PLAIN = Settings(
     prompt="a cat",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tensors.events
 from tensors.events import Event, JobLog
-from tensors.types import ErrorInfo, JobEvent, Progress
+from tensors.types.jobs import ErrorInfo, JobEvent, Progress
 
 FEW = 4
 """So many events are kept at least, where a test is about forgetting."""

@@ -13,9 +13,11 @@ import pytest
 from conftest import Server
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from wire import wire_types
 
 import tensors.server
-from tensors import types
+from tensors.types.base import Page
+from tensors.types.generation import MAX_SEED, MAX_STEPS, GenerateRequest
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -121,7 +123,7 @@ def test_errors_are_described_as_they_are_sent(document: dict[str, Any], page: h
 def test_answers_are_described_with_their_fields(document: dict[str, Any], method: str, path: str, name: str) -> None:
     content = operations(document)[method, path]["responses"]["200"]["content"]["application/json"]
     assert content["schema"] == {"$ref": f"#/components/schemas/{name}"}
-    kind = types.Page if name.startswith("Page") else getattr(types, name)
+    kind = Page if name.startswith("Page") else wire_types()[name]
     assert list(document["components"]["schemas"][name]["properties"]) == list(kind.__slots__)
 
 
@@ -130,7 +132,7 @@ def test_the_body_of_generate_has_every_field_with_its_bounds(document: dict[str
     assert operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/GenerateBody")
     body = document["components"]["schemas"]["GenerateBody"]
     fields = body["properties"]
-    assert list(fields) == [*types.GenerateRequest.__slots__, "wait", "return_base64"]
+    assert list(fields) == [*GenerateRequest.__slots__, "wait", "return_base64"]
     assert body["required"] == ["prompt"]
     assert body["additionalProperties"] is False
     assert all(field["description"] for field in fields.values())
@@ -141,8 +143,8 @@ def test_the_body_of_generate_has_every_field_with_its_bounds(document: dict[str
 
     assert bounds("prompt") == {"minLength": 1, "maxLength": 20_000}
     assert bounds("width") == bounds("height") == {"minimum": 64, "maximum": 4096, "multipleOf": 8}
-    assert bounds("steps") == {"minimum": 1, "maximum": types.MAX_STEPS}
-    assert bounds("seed") == {"minimum": -1, "maximum": types.MAX_SEED}
+    assert bounds("steps") == {"minimum": 1, "maximum": MAX_STEPS}
+    assert bounds("seed") == {"minimum": -1, "maximum": MAX_SEED}
     assert bounds("batch_size") == {"minimum": 1, "maximum": 256}
     assert bounds("cfg_scale") == {"minimum": 0, "maximum": 50}
     assert bounds("strength") == {"minimum": 0, "maximum": 1}

@@ -17,8 +17,9 @@ import uvicorn
 from fastapi import FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wire import wire_types
 
-from tensors import service, types
+from tensors import service
 from tensors.client import RemoteImages, RemoteJobs, TsrClient
 from tensors.config import load_config
 from tensors.errors import InvalidRequest, TsrError, from_wire
@@ -27,7 +28,10 @@ from tensors.models import ModelFiles
 from tensors.server import problems
 from tensors.server.app import create_app
 from tensors.server.body import read_generate_body
-from tensors.types import GenerateRequest, Hires, Image, Job, Lora, Page
+from tensors.types.base import Page
+from tensors.types.gallery import Image
+from tensors.types.generation import GenerateRequest, Hires, Lora
+from tensors.types.jobs import Job
 
 IMPLEMENTATIONS = {
     service.Tensors: (LocalTensors, TsrClient),
@@ -112,11 +116,7 @@ def hints(cls: Any) -> dict[str, Any]:
 
 
 # What has bounds of its own is tested below with values that keep them.
-WIRE_TYPES = [
-    cls
-    for cls in vars(types).values()
-    if dataclasses.is_dataclass(cls) and cls.__module__ == types.__name__ and cls not in (Page, GenerateRequest)
-]
+WIRE_TYPES = [cls for cls in wire_types().values() if cls not in (Page, GenerateRequest)]
 
 
 @pytest.mark.parametrize("cls", WIRE_TYPES, ids=lambda cls: cls.__name__)

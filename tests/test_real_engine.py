@@ -23,7 +23,8 @@ from PIL import Image as Pillow
 
 from tensors.client import TsrClient
 from tensors.models import demo_dir
-from tensors.types import GenerateRequest, Hires, Image
+from tensors.types.gallery import Image
+from tensors.types.generation import GenerateRequest, Hires
 
 pytestmark = pytest.mark.engine
 

@@ -19,7 +19,7 @@ from serving import RED_ON_BLUE, SMALL, Api, picture_base64, serving
 
 from tensors import __version__
 from tensors.families import defaults_for
-from tensors.types import MAX_SEED
+from tensors.types.generation import MAX_SEED
 
 
 @pytest.fixture(scope="module")

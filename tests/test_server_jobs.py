@@ -12,7 +12,7 @@ import pytest
 from serving import Api, serving
 
 from tensors.models import demo_dir
-from tensors.types import MAX_STEPS
+from tensors.types.generation import MAX_STEPS
 
 LONG = {"steps": MAX_STEPS, "batch_size": 256}
 """More than any test waits for."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from tensors.cli._app import App
 from tensors.errors import JobCancelled, JobFailed, TsrError, from_wire
-from tensors.types import GenerateRequest, Job, JobEvent, Progress
+from tensors.types.generation import GenerateRequest
+from tensors.types.jobs import Job, JobEvent, Progress
 
 if TYPE_CHECKING:
     from tensors.service import Tensors

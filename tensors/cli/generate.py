@@ -11,7 +11,9 @@ import click
 from tensors.cli._app import App, json_option, remote_option
 from tensors.cli._follow import follow, submit
 from tensors.errors import InvalidRequest
-from tensors.types import Generated, GenerateRequest, Hires, Image, Lora
+from tensors.types.gallery import Image
+from tensors.types.generation import GenerateRequest, Hires, Lora
+from tensors.types.jobs import Generated
 
 
 def _lora(_ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Lora, ...]:

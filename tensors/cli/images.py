@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from tensors.cli._app import App, json_option, remote_option, table
-from tensors.types import Deleted, Image, Page
+from tensors.types.base import Deleted, Page
+from tensors.types.gallery import Image
 
 if TYPE_CHECKING:
     from tensors.service import Tensors

@@ -8,7 +8,8 @@ import click
 
 from tensors.cli._app import App, json_option, remote_option, table
 from tensors.cli._follow import checked, follow, words
-from tensors.types import Job, Page
+from tensors.types.base import Page
+from tensors.types.jobs import Job
 
 
 @click.group()

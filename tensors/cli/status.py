@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from tensors.cli._app import App, json_option, remote_option, table
-from tensors.types import Status
+from tensors.types.server import Status
 
 
 def _lines(status: Status) -> Iterator[str]:

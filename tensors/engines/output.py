@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from tensors.types import Progress
+from tensors.types.jobs import Progress
 
 _BAR = re.compile(r"\|[=> ]*\|\s*(\d{1,9})/(\d{1,9})\s*-\s*[\d.]+\s*(\S+)")
 _IMAGE = re.compile(r"generating image: (\d{1,9})/(\d{1,9}) - seed")

@@ -25,7 +25,9 @@ from tensors.engines.sd_server import Capabilities, SdServerClient, img_gen_body
 from tensors.errors import EngineDied, EngineError, EngineStartFailed
 from tensors.inputs import Inputs
 from tensors.models import ModelFile
-from tensors.types import EngineStatus, Progress, Settings
+from tensors.types.generation import Settings
+from tensors.types.jobs import Progress
+from tensors.types.server import EngineStatus
 
 Report = Callable[[Progress], None]
 T = TypeVar("T")

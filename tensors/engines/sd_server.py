@@ -12,7 +12,7 @@ import pybase64
 
 from tensors.errors import EngineDied, EngineError
 from tensors.inputs import Inputs
-from tensors.types import Settings
+from tensors.types.generation import Settings
 
 MAX_BATCH = 8
 """sd-server clamps larger batches silently."""

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from tensors.decoding import NOT_THAT_JSON
 from tensors.server.problems import BOUNDS, validation_error
-from tensors.types import GenerateRequest, request
+from tensors.types.base import request
+from tensors.types.generation import GenerateRequest
 
 _REFERENCES = "#/components/schemas/{model}"
 

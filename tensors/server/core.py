@@ -13,7 +13,7 @@ from tensors import __version__
 from tensors.config import Config
 from tensors.gallery import Gallery
 from tensors.jobs import JobQueue
-from tensors.types import Status, Version
+from tensors.types.server import Status, Version
 from tensors.worker import Worker
 
 

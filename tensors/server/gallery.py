@@ -7,7 +7,8 @@ from starlette.responses import FileResponse, Response
 
 from tensors.server.answers import Json
 from tensors.server.core import Core
-from tensors.types import Deleted, Image, Page
+from tensors.types.base import Deleted, Page
+from tensors.types.gallery import Image
 
 router = APIRouter(prefix="/api/images", tags=["images"])
 

@@ -11,7 +11,8 @@ from starlette.responses import Response, StreamingResponse
 from tensors.jobs import JobQueue
 from tensors.server.answers import Json
 from tensors.server.core import Core
-from tensors.types import Job, JobEvent, Page
+from tensors.types.base import Page
+from tensors.types.jobs import Job, JobEvent
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 

@@ -14,7 +14,9 @@ from tensors.errors import InvalidRequest, JobCancelled, JobFailed, ServerUnreac
 from tensors.server.answers import Json
 from tensors.server.body import GenerateBody, described_as, generate_body
 from tensors.server.core import Core, ServerCore
-from tensors.types import Generated, Health, Image, JobEvent, Status, Version
+from tensors.types.gallery import Image
+from tensors.types.jobs import Generated, JobEvent
+from tensors.types.server import Health, Status, Version
 
 router = APIRouter(prefix="/api")
 

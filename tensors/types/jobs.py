@@ -1,0 +1,82 @@
+"""Durable pieces of work, and what is heard of them."""
+
+from __future__ import annotations
+
+from tensors.types.base import answer
+from tensors.types.gallery import Image
+from tensors.types.generation import Settings
+
+
+@answer
+class Progress:
+    """How far a running job is."""
+
+    phase: str
+    """`queued`, `loading`, `encoding`, `sampling`, `decoding` or `saving`."""
+    step: int = 0
+    """Sampling step of the current picture."""
+    steps: int = 0
+    image: int = 0
+    """The picture being drawn, from 1."""
+    images: int = 0
+    seconds_left: float | None = None
+    attempt: int = 1
+    """2 and more: the engine died and the job is tried again."""
+
+
+@answer
+class ErrorInfo:
+    """Why a job failed, as an error of `tensors.errors`."""
+
+    code: str
+    message: str
+    hint: str | None = None
+
+
+@answer
+class Job:
+    """One durable piece of work."""
+
+    id: str
+    kind: str
+    """`generate`."""
+    state: str
+    """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
+    created: str
+    finished: str | None = None
+    settings: Settings | None = None
+    progress: Progress | None = None
+    images: tuple[str, ...] = ()
+    """Ids of the pictures made so far."""
+    error: ErrorInfo | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to this job."""
+        return self.state in ("succeeded", "failed", "cancelled")
+
+
+@answer
+class JobEvent:
+    """What a listener hears: each event is the whole present state, so the last one is enough to know all."""
+
+    seq: int
+    """Counts the events of this job from 1."""
+    job: str
+    state: str
+    progress: Progress | None = None
+    images: tuple[str, ...] = ()
+    error: ErrorInfo | None = None
+
+    @property
+    def last(self) -> bool:
+        """Whether no event follows."""
+        return self.state in ("succeeded", "failed", "cancelled")
+
+
+@answer
+class Generated:
+    """The answer to a generate request that waited: the job and its pictures."""
+
+    job: Job
+    images: tuple[Image, ...] = ()

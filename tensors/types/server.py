@@ -1,0 +1,53 @@
+"""What runs where."""
+
+from __future__ import annotations
+
+from tensors.types.base import answer
+
+
+@answer
+class Health:
+    """Whether the server answers."""
+
+    status: str = "ok"
+
+
+@answer
+class Version:
+    """Versions of what runs there."""
+
+    tsr: str
+    engine: str | None
+    python: str
+    api: int = 1
+
+
+@answer
+class EngineStatus:
+    """The engine and the model in it."""
+
+    state: str
+    """`missing`, `stopped`, `loading`, `ready`, `busy` or `failed`."""
+    version: str | None = None
+    model: str | None = None
+    family: str | None = None
+    pid: int | None = None
+    message: str | None = None
+    """The engine's last words, when it failed."""
+
+
+@answer
+class Status:
+    """What runs where."""
+
+    mode: str
+    """`server`, or `local` when there is none."""
+    url: str | None
+    version: str
+    engine: EngineStatus
+    queued: int
+    running: int
+    images: int
+    """Pictures in the gallery."""
+    data_dir: str
+    uptime_seconds: float | None = None
