@@ -56,6 +56,10 @@ UNKNOWN = Defaults(width=512, height=512, steps=20, cfg_scale=5.0, sampler="eule
 """For a family the table does not have: nothing that presumes how it was trained."""
 
 
+_TRAINED_LIKE = {"noobai": "illustrious"}
+"""Families without a section of their own, and the one they were trained from."""
+
+
 def defaults_for(family: str) -> Defaults:
     """The defaults of a family; `UNKNOWN` for one the table does not have."""
-    return load_families().get(family, UNKNOWN)
+    return load_families().get(_TRAINED_LIKE.get(family, family), UNKNOWN)

@@ -11,11 +11,10 @@ from pathlib import Path
 from tensors.checks import did_you_mean
 from tensors.config import Config
 from tensors.errors import LoraNotFound, ModelNotFound
-from tensors.identify import family_of, has_tae
-from tensors.safetensors import NotSafetensors, read_header
+from tensors.header import EXTENSIONS, BrokenHeader, read_header
+from tensors.identify import has_tae, identify
 
 DEMO_MODEL = "shapes"
-_EXTENSIONS = (".safetensors", ".gguf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def _files_under(folder: Path) -> Iterator[Path]:
             # os.path asks without raising: a link to itself, or to what has gone, is neither.
             if os.path.isdir(entry.path):
                 pending.append(Path(entry.path))
-            elif entry.name.lower().endswith(_EXTENSIONS) and os.path.isfile(entry.path):
+            elif entry.name.lower().endswith(EXTENSIONS) and os.path.isfile(entry.path):
                 yield Path(entry.path)
 
 
@@ -71,7 +70,7 @@ def _by_stem(folders: Iterable[Path]) -> dict[str, Path]:
 def _pick(name: str, known: dict[str, Path]) -> Path | None:
     if name in known:
         return known[name]
-    stem = name[: -len(Path(name).suffix)] if name.lower().endswith(_EXTENSIONS) else name
+    stem = name[: -len(Path(name).suffix)] if name.lower().endswith(EXTENSIONS) else name
     same = [path for known_name, path in known.items() if known_name.casefold() == stem.casefold()]
     return same[0] if len(same) == 1 else None
 
@@ -88,7 +87,7 @@ class ModelFiles:
         self._default = named or DEMO_MODEL
         path = Path(named).expanduser().absolute() if named else None
         # The owner of this machine may name a file anywhere; requests then know it by its stem like any other.
-        is_file = path is not None and path.suffix.lower() in _EXTENSIONS and path.is_file()
+        is_file = path is not None and path.suffix.lower() in EXTENSIONS and path.is_file()
         self._extra = {path.stem: path} if path and is_file else {}
         self._demo = demo / f"{DEMO_MODEL}.safetensors"
 
@@ -131,13 +130,11 @@ def _listed(names: Iterable[str], most: int = 12) -> str:
 
 def describe(path: Path) -> ModelFile:
     """Family and companions of a checkpoint file. Raises `ModelNotFound` when it is not a model."""
-    if path.suffix.lower() == ".gguf":
-        return ModelFile(path.stem, path, "unknown")
     try:
         header = read_header(path)
-    except NotSafetensors as error:
+    except BrokenHeader as error:
         raise ModelNotFound(f"{path.name} cannot be used: it {error}") from None
     except OSError as error:
         raise ModelNotFound(f"{path.name} cannot be read: {error.strerror}") from None
     arguments = ("--taesd", str(path)) if has_tae(header) else ()
-    return ModelFile(path.stem, path, family_of(header, path.stem), arguments)
+    return ModelFile(path.stem, path, identify(header, name=path.stem).family, arguments)

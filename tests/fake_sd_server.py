@@ -12,6 +12,7 @@ output, `[ERROR]` lines to standard error, as the real one's do. Environment var
                              step 1 unless FAKE_SD_DIE_AT_STEP says where
     FAKE_SD_HANG_AT_STEP=n   the n-th step of a generation never comes; HTTP still answers
     FAKE_SD_HANG_LOAD=1      the model never finishes loading
+    FAKE_SD_BAD_MODEL=1      no model file is one
     FAKE_SD_BIND_FIRST=1     bind before loading, as older builds do: a request waits until the model is there
     FAKE_SD_FAIL=1           every generation fails
     FAKE_SD_OOM=1            every generation fails for want of memory
@@ -127,8 +128,9 @@ class Faults:
         self.job_ttl = int(env.get("FAKE_SD_JOB_TTL", "600"))
         self.png = Path(env["FAKE_SD_PNG"]).read_bytes() if "FAKE_SD_PNG" in env else None
         self.request_log = env.get("FAKE_SD_REQUEST_LOG")
-        flags = (f"FAKE_SD_{name}" for name in ("HANG_LOAD", "BIND_FIRST", "FAIL", "OOM", "NOISE"))
-        self.hang_load, self.bind_first, self.fail, self.oom, self.noise = (env.get(flag) == "1" for flag in flags)
+        flags = (f"FAKE_SD_{name}" for name in ("HANG_LOAD", "BIND_FIRST", "FAIL", "OOM", "NOISE", "BAD_MODEL"))
+        values = (env.get(flag) == "1" for flag in flags)
+        self.hang_load, self.bind_first, self.fail, self.oom, self.noise, self.bad_model = values
 
     def dies_at(self, step: int) -> bool:
         if step != self.die_at or self.die_file is None:
@@ -430,6 +432,8 @@ class Engine:
     def _tensors(self, path: str) -> int | None:
         try:
             count = tensor_count(path)
+            if self.faults.bad_model:
+                raise ValueError(path)
         except ValueError:
             problem = f"unknown format {path}" if os.path.exists(path) else f"file {path} not found"
             self.console.log(229, problem, "model.cpp", "WARN")

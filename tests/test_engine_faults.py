@@ -182,9 +182,7 @@ def test_a_program_that_cannot_run_says_why_and_the_server_stays(tmp_path: Path)
 
 
 def test_an_engine_that_dies_while_loading_fails_the_job_with_its_last_words(tmp_path: Path) -> None:
-    model = tmp_path / "broken.gguf"
-    model.write_bytes(b"<html>404 Not Found</html>")
-    with faulty(tmp_path, TSR_MODEL=str(model)) as api, contextlib.closing(api.server.client()) as client:
+    with faulty(tmp_path, FAKE_SD_BAD_MODEL="1") as api, contextlib.closing(api.server.client()) as client:
         failed = last_event(client, client.generate(small()))
         assert (failed.state, failed.error and failed.error.code) == ("failed", "engine_start_failed")
         assert failed.error

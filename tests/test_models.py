@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from headers import write_gguf
 
 from tensors.config import load_config
 from tensors.errors import LoraNotFound, ModelNotFound
@@ -164,12 +165,16 @@ def test_the_default_may_be_a_name_and_must_be_there(own: Path) -> None:
 def test_a_file_that_cannot_be_used_says_why(own: Path, tmp_path: Path) -> None:
     broken = own / "checkpoints" / "broken.safetensors"
     broken.write_bytes(b"<html>not found</html>")
-    with pytest.raises(ModelNotFound, match=r"^broken\.safetensors cannot be used: it says its header has \d+ bytes"):
+    with pytest.raises(ModelNotFound, match=r"^broken\.safetensors cannot be used: it is a web page, not a model"):
         files().checkpoint("broken")
     with pytest.raises(ModelNotFound, match=r"^gone\.safetensors cannot be read: No such file or directory$"):
         describe(tmp_path / "gone.safetensors")
 
 
-def test_a_gguf_file_is_of_an_unknown_family(tmp_path: Path) -> None:
-    found = describe(tmp_path / "flux-q4.GGUF")
-    assert (found.name, found.family, found.engine_arguments) == ("flux-q4", "unknown", ())
+def test_a_gguf_file_says_its_family_too(tmp_path: Path) -> None:
+    signs = {"double_blocks.0.img_attn.norm.key_norm.scale": (128,), "img_in.weight": (3072, 64)}
+    found = describe(write_gguf(tmp_path / "q4.GGUF", signs))
+    assert (found.name, found.family, found.engine_arguments) == ("q4", "flux", ())
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF\x03\0\0\0")
+    with pytest.raises(ModelNotFound, match=r"^cut\.gguf cannot be used: it is cut off"):
+        describe(tmp_path / "cut.gguf")
