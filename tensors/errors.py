@@ -6,12 +6,15 @@
     +-- InvalidRequest              invalid_request         422  exit 2
     |   +-- MalformedBody           malformed_body          400  exit 2
     |   +-- PayloadTooLarge         payload_too_large       413  exit 2
+    |   +-- OutsideFolders          outside_folders         403  exit 2
     +-- NotFound                    not_found               404  exit 3
     |   +-- ModelNotFound           model_not_found         404  exit 3
     |   +-- LoraNotFound            lora_not_found          404  exit 3
     |   +-- JobNotFound             job_not_found           404  exit 3
     |   +-- ImageNotFound           image_not_found         404  exit 3
     |   +-- RemoteNotFound          remote_not_found        404  exit 3
+    |   +-- FileNotInLibrary        file_not_in_library     404  exit 3
+    |   +-- NotInCatalog            not_in_catalog          404  exit 3
     +-- Conflict                    conflict                409  exit 1
     |   +-- JobFinished             job_finished            409  exit 1
     |   +-- IdempotencyConflict     idempotency_conflict    409  exit 1
@@ -25,6 +28,10 @@
     |   +-- EngineNotInstalled      engine_not_installed    503  exit 5
     |   +-- EngineStartFailed       engine_start_failed     503  exit 5
     |   +-- EngineInstallFailed     engine_install_failed   502  exit 5
+    +-- CatalogError                catalog                 502  exit 7
+    |   +-- CatalogUnreachable      catalog_unreachable     503  exit 7
+    |   +-- CatalogRefused          catalog_refused         502  exit 7
+    +-- LibraryError                library                 500  exit 1
     +-- JobFailed                   job_failed              500  exit 1
     +-- JobCancelled                job_cancelled           409  exit 130
     +-- ServerUnreachable           unreachable             503  exit 6
@@ -107,6 +114,13 @@ class PayloadTooLarge(InvalidRequest):
     status = 413
 
 
+class OutsideFolders(InvalidRequest):
+    """The path is outside the folders with models."""
+
+    code = "outside_folders"
+    status = 403
+
+
 class NotFound(TsrError):
     """There is no such thing."""
 
@@ -143,6 +157,18 @@ class RemoteNotFound(NotFound):
     """There is no such remote."""
 
     code = "remote_not_found"
+
+
+class FileNotInLibrary(NotFound):
+    """There is no such file in the library."""
+
+    code = "file_not_in_library"
+
+
+class NotInCatalog(NotFound):
+    """The catalog knows no such model."""
+
+    code = "not_in_catalog"
 
 
 class Conflict(TsrError):
@@ -230,6 +256,33 @@ class EngineInstallFailed(EngineError):
     """The engine could not be installed."""
 
     code = "engine_install_failed"
+
+
+class CatalogError(TsrError):
+    """CivitAI or Hugging Face answered with something that cannot be used."""
+
+    code = "catalog"
+    status = 502
+    exit_code = 7
+
+
+class CatalogUnreachable(CatalogError):
+    """CivitAI or Hugging Face does not answer, or is too busy, also after several tries."""
+
+    code = "catalog_unreachable"
+    status = 503
+
+
+class CatalogRefused(CatalogError):
+    """CivitAI or Hugging Face wants another key for this, or refuses the request."""
+
+    code = "catalog_refused"
+
+
+class LibraryError(TsrError):
+    """The library's database cannot be used."""
+
+    code = "library"
 
 
 class JobFailed(TsrError):

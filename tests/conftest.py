@@ -14,6 +14,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from fake_civitai import civitai  # noqa: F401 a fixture for all
 
 from tensors.client import TsrClient
 from tensors.config import load_config
@@ -39,7 +40,7 @@ def no_settings_of_the_developer() -> Iterator[None]:
     """Servers that live as long as a module start before any test has an environment of its own."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("TSR_", "FAKE_SD_", "XDG_", "DBOS")):
+            if name.startswith(("TSR_", "FAKE_SD_", "XDG_", "DBOS", "CIVITAI_", "HF_")):
                 patch.delenv(name)
         yield
 
@@ -48,9 +49,9 @@ def no_settings_of_the_developer() -> Iterator[None]:
 def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the developer's settings, and none leaves any behind."""
     for name in list(os.environ):
-        if name.startswith(("TSR_", "FAKE_SD_", "XDG_", "DBOS")):
+        if name.startswith(("TSR_", "FAKE_SD_", "XDG_", "DBOS", "CIVITAI_", "HF_")):
             monkeypatch.delenv(name)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TSR_CONFIG", str(tmp_path / "config.toml"))

@@ -1,0 +1,1 @@
+"""CivitAI: its records, and how to ask for them."""
