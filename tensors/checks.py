@@ -91,15 +91,34 @@ def _broken(thing: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
                         yield f"{prefix}{name}[{position}]", problem
 
 
-def _bad_text(name: str, text: str | None) -> Iterator[tuple[str, str]]:
-    if text is None:
-        return
+def _no_text(name: str, text: str) -> Iterator[tuple[str, str]]:
     if "\0" in text:
         yield name, "contains a NUL character"
     if any("\ud800" <= char <= "\udfff" for char in text):
         yield name, "contains half a surrogate pair, which is no character"
+
+
+def _bad_text(name: str, text: str | None) -> Iterator[tuple[str, str]]:
+    if text is None:
+        return
+    yield from _no_text(name, text)
     if INJECTION in text.lower():
         yield name, f"must not contain {INJECTION}: it would override the engine's settings"
+
+
+def check_fields(thing: Any) -> None:
+    """Raise `InvalidRequest` with everything that is out of bounds in a request, or no text."""
+    cls: type = type(thing)
+    problems = list(_broken(thing))
+    for name in _bounds(cls):
+        value = getattr(thing, name)
+        texts = [(name, value)] if isinstance(value, str) else []
+        if isinstance(value, tuple):
+            texts = [(f"{name}[{position}]", item) for position, item in enumerate(value) if isinstance(item, str)]
+        for field, text in texts:
+            problems.extend(_no_text(field, text))
+    if problems:
+        raise refusal(problems)
 
 
 def check_request(request: GenerateRequest) -> None:

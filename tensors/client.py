@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -16,14 +18,29 @@ from tensors.decoding import NOT_THAT_JSON
 from tensors.errors import ServerUnreachable, TsrError, from_wire
 from tensors.png import SIGNATURE
 from tensors.types.base import Deleted, Page
+from tensors.types.catalog import Found, Model, ModelDetails
+from tensors.types.files import File, FileDetails, Triggers
 from tensors.types.gallery import Image
 from tensors.types.generation import GenerateRequest
 from tensors.types.jobs import Generated, Job, JobEvent
+from tensors.types.library import (
+    CacheRequest,
+    Duplicates,
+    FileEdit,
+    Forgotten,
+    LibraryCheck,
+    LibraryStats,
+    LinkRequest,
+    ScanRequest,
+    Update,
+)
 from tensors.types.server import Health, Status, Version
 
 T = TypeVar("T")
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_LONG = httpx.Timeout(330.0, connect=5.0)
+"""For what makes the server ask CivitAI, which may take several tries."""
 _EVENT_SILENCE = 45.0
 """Three heartbeats of the server."""
 _RECONNECTS = 5
@@ -54,6 +71,14 @@ class _Http:
 
     def get(self, path: str, kind: type[T], **options: Any) -> T:
         return self.decode(self.call("GET", path, **options).content, kind)
+
+    def post(self, path: str, kind: type[T], body: object) -> T:
+        headers = {"Content-Type": "application/json"}
+        content = msgspec.json.encode(body)
+        return self.decode(self.call("POST", path, content=content, headers=headers, timeout=_LONG).content, kind)
+
+    def delete(self, path: str, kind: type[T]) -> T:
+        return self.decode(self.call("DELETE", path).content, kind)
 
     def decode(self, content: bytes | str, kind: type[T]) -> T:
         try:
@@ -152,7 +177,131 @@ class RemoteImages:
         return png
 
     def delete(self, image_id: str) -> Deleted:
-        return self._http.decode(self._http.call("DELETE", f"/api/images/{_part(image_id)}").content, Deleted)
+        return self._http.delete(f"/api/images/{_part(image_id)}", Deleted)
+
+
+class RemoteDb:
+    """`tensors.service.Db` on a server."""
+
+    def __init__(self, http: _Http, directory: Path | None) -> None:
+        self._http = http
+        self._directory = directory
+
+    def scan(self, request: ScanRequest, *, detach: bool = False) -> Job:
+        directories = tuple(map(self._path, request.directories))
+        return self._http.post("/api/db/scan", Job, replace(request, directories=directories))
+
+    def link(self, request: LinkRequest, *, detach: bool = False) -> Job:
+        return self._http.post("/api/db/link", Job, request)
+
+    def cache(self, request: CacheRequest, *, detach: bool = False) -> Job:
+        return self._http.post("/api/db/cache", Job, request)
+
+    def files(
+        self,
+        *,
+        query: str | None = None,
+        kind: str | None = None,
+        family: str | None = None,
+        state: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[File]:
+        wanted = _given(query=query, kind=kind, family=family, state=state, limit=limit, cursor=cursor)
+        return self._http.get("/api/db/files", Page[File], params=wanted)
+
+    def file(self, file: str) -> FileDetails:
+        return self._http.get(f"/api/db/files/{_part(file)}", FileDetails)
+
+    def info(self, path: str) -> FileDetails:
+        return self._http.get("/api/db/info", FileDetails, params={"path": self._path(path)})
+
+    def triggers(self, file: str) -> Triggers:
+        return self._http.get(f"/api/db/triggers/{_part(file)}", Triggers)
+
+    def edit(self, file: str, change: FileEdit) -> FileDetails:
+        return self._http.post(f"/api/db/files/{_part(file)}/edit", FileDetails, change)
+
+    def forget(self, file: str) -> Forgotten:
+        return self._http.delete(f"/api/db/files/{_part(file)}", Forgotten)
+
+    def models(
+        self,
+        *,
+        query: str | None = None,
+        type: str | None = None,
+        base_model: str | None = None,
+        tag: str | None = None,
+        creator: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[Model]:
+        wanted = _given(
+            query=query, type=type, base_model=base_model, tag=tag, creator=creator, limit=limit, cursor=cursor
+        )
+        return self._http.get("/api/db/models", Page[Model], params=wanted)
+
+    def model(self, model_id: int) -> ModelDetails:
+        return self._http.get(f"/api/db/models/{model_id}", ModelDetails)
+
+    def forget_model(self, model_id: int) -> Forgotten:
+        return self._http.delete(f"/api/db/models/{model_id}", Forgotten)
+
+    def duplicates(self) -> Page[Duplicates]:
+        return self._http.get("/api/db/duplicates", Page[Duplicates])
+
+    def updates(self) -> Page[Update]:
+        return self._http.get("/api/db/updates", Page[Update])
+
+    def stats(self) -> LibraryStats:
+        return self._http.get("/api/db/stats", LibraryStats)
+
+    def check(self) -> LibraryCheck:
+        return self._http.decode(self._http.call("POST", "/api/db/check", timeout=_LONG).content, LibraryCheck)
+
+    def _path(self, path: str) -> str:
+        """A path for the server: of a server on this machine, people name paths from where they are."""
+        return str(self._directory / Path(path).expanduser()) if self._directory else path
+
+
+class RemoteCatalog:
+    """`tensors.service.Catalog`, asked by a server."""
+
+    def __init__(self, http: _Http) -> None:
+        self._http = http
+
+    def search(
+        self,
+        query: str,
+        *,
+        provider: str = "civitai",
+        type: str | None = None,
+        base_model: str | None = None,
+        tag: str | None = None,
+        creator: str | None = None,
+        sort: str | None = None,
+        period: str | None = None,
+        nsfw: bool | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[Found]:
+        wanted = _given(
+            query=query,
+            provider=provider,
+            type=type,
+            base_model=base_model,
+            tag=tag,
+            creator=creator,
+            sort=sort,
+            period=period,
+            nsfw=None if nsfw is None else str(nsfw).lower(),
+            limit=limit,
+            cursor=cursor,
+        )
+        return self._http.get("/api/catalog/search", Page[Found], params=wanted, timeout=_LONG)
+
+    def model(self, model_id: int) -> ModelDetails:
+        return self._http.get(f"/api/catalog/models/{model_id}", ModelDetails, timeout=_LONG)
 
 
 def _part(value: str) -> str:
@@ -165,10 +314,20 @@ def _part(value: str) -> str:
 class TsrClient:
     """`tensors.service.Tensors` on a server."""
 
-    def __init__(self, url: str, *, api_key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        """`directory`: of a server on this machine, where paths start that people name."""
         self._http = _Http(url, api_key, transport)
         self.jobs = RemoteJobs(self._http)
         self.images = RemoteImages(self._http)
+        self.db = RemoteDb(self._http, directory)
+        self.catalog = RemoteCatalog(self._http)
 
     def generate(self, request: GenerateRequest, *, idempotency_key: str | None = None, detach: bool = False) -> Job:
         # With a key of its own a request can be sent again after a broken connection and is still one job.

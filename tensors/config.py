@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,8 +46,36 @@ SETTINGS = (
         "Where upstream's releases of sd-server are listed.",
         ("TSR_ENGINE_RELEASE_URL",),
     ),
+    Setting(
+        "api.civitai_key",
+        "str",
+        None,
+        "API key of CivitAI: reading goes without, downloads need it.",
+        ("CIVITAI_API_KEY", "CIVITAI_TOKEN"),
+        secret=True,
+    ),
+    Setting("api.civitai_url", "str", "https://civitai.com", "CivitAI, or a mirror of it.", ("TSR_CIVITAI_URL",)),
+    Setting("api.huggingface_key", "str", None, "Token of Hugging Face, for gated models.", ("HF_TOKEN",), secret=True),
+    Setting(
+        "api.huggingface_url",
+        "str",
+        "https://huggingface.co",
+        "Hugging Face, or a mirror of it.",
+        ("TSR_HUGGINGFACE_URL",),
+    ),
+    Setting(
+        "paths.models", "paths", (), "Folders with models of any kind, such as the one of A1111, ComfyUI or InvokeAI."
+    ),
     Setting("paths.checkpoints", "paths", (), "More folders with checkpoints."),
+    Setting(
+        "paths.diffusion_models", "paths", (), "More folders with diffusion models, without VAE and text encoders."
+    ),
     Setting("paths.loras", "paths", (), "More folders with LoRAs."),
+    Setting("paths.vae", "paths", (), "More folders with VAEs."),
+    Setting("paths.text_encoders", "paths", (), "More folders with text encoders."),
+    Setting("paths.embeddings", "paths", (), "More folders with embeddings."),
+    Setting("paths.controlnets", "paths", (), "More folders with ControlNets."),
+    Setting("paths.upscalers", "paths", (), "More folders with upscalers."),
     Setting("server.host", "str", "127.0.0.1", "Address `tsr serve` binds.", ("TSR_HOST",)),
     Setting("server.port", "int", DEFAULT_PORT, "Port `tsr serve` binds.", ("TSR_PORT",), most=65535),
     Setting("server.api_keys", "strs", (), "Keys that clients may use.", ("TSR_API_KEYS",), secret=True),
@@ -238,10 +265,14 @@ def _value(setting: Setting, document: dict[str, Any], file: Path) -> tuple[Any,
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        text = file.read_text("utf-8")
+        # Imported where there is something to read: each command asks for the settings, and many have no file.
+        import tomllib
+
+        return tomllib.loads(text)
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{file} is not valid TOML: {error}", hint="mend it, or move it away") from None
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from None

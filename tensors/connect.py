@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tensors.config import Config
@@ -31,7 +32,7 @@ def connect(config: Config, remote: str | None = None) -> Tensors:
         if running:
             from tensors.client import TsrClient
 
-            return TsrClient(running.url, api_key=running.api_key)
+            return TsrClient(running.url, api_key=running.api_key, directory=Path.cwd())
     from tensors.local import LocalTensors
 
     return LocalTensors(config)

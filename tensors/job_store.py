@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +19,13 @@ from dbos._serialization import Serializer
 
 from tensors.clock import compact, from_epoch_ms
 from tensors.errors import InvalidRequest, JobFinished, JobNotFound
+from tensors.orders import KINDS, Ordered, Outcome, finished
 from tensors.types.base import Page
-from tensors.types.generation import Settings
 from tensors.types.jobs import ErrorInfo, Job
 
-WORKFLOW = "generate"
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 UNFINISHED = ["PENDING", "ENQUEUED", "DELAYED"]
 _SCAN = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ordered:
-    """A job's input, as it is stored."""
-
-    created: str
-    settings: Settings
-    fingerprint: str
-    """SHA256 of the request, to tell a repeated one from another one under the same idempotency key."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A job's output, as it is stored."""
-
-    state: str
-    images: tuple[str, ...] = ()
-    error: ErrorInfo | None = None
-    finished: str | None = None
-    """By our clock: DBOS's own counts whole seconds."""
 
 
 class JsonSerializer(Serializer):
@@ -89,16 +67,14 @@ def job_of(status: WorkflowStatus) -> Job:
     outcome = _outcome(status)
     created = ordered.created if ordered else from_epoch_ms(status.created_at or 0)
     stored_end = max(created, from_epoch_ms(status.completed_at)) if status.completed_at else None
-    return Job(
+    job = Job(
         id=status.workflow_id,
         kind=status.name,
         state=outcome.state,
         created=created,
-        finished=outcome.finished or stored_end,
         settings=ordered.settings if ordered else None,
-        images=outcome.images,
-        error=outcome.error,
     )
+    return finished(job, replace(outcome, finished=outcome.finished or stored_end))
 
 
 def _outcome(status: WorkflowStatus) -> Outcome:
@@ -157,7 +133,7 @@ def _newest_first(lister: Lister, cursor: str | None) -> Iterator[tuple[Job, str
     end, scan = before and before[0], _SCAN
     while True:
         until = None if end is None else from_epoch_ms(end + 1)
-        rows = lister(name=WORKFLOW, sort_desc=True, limit=scan, end_time=until)
+        rows = lister(name=list(KINDS), sort_desc=True, limit=scan, end_time=until)
         # The limit may have cut the oldest moment in two: it is left for the next look.
         stored = [int(row.created_at or 0) for row in rows]
         cut = stored[-1] if len(rows) == scan else None
@@ -194,7 +170,7 @@ class StoredJobs:
 
     def get(self, job_id: str) -> Job:
         """One job. Raises `JobNotFound`."""
-        rows = self._client.list_workflows(workflow_ids=[job_id], name=WORKFLOW)
+        rows = self._client.list_workflows(workflow_ids=[job_id], name=list(KINDS))
         if not rows:
             raise JobNotFound(f"job {job_id!r} not found", hint="tsr jobs list")
         return job_of(rows[0])

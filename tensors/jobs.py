@@ -31,13 +31,17 @@ from tensors.errors import IdempotencyConflict, JobFinished, JobNotFound, QueueF
 from tensors.events import Event, JobLog
 from tensors.generation import resolve
 from tensors.inputs import Inputs
-from tensors.job_store import UNFINISHED, WORKFLOW, JsonSerializer, Ordered, Outcome, job_of, open_store, page_of
+from tensors.job_store import UNFINISHED, JsonSerializer, job_of, open_store, page_of
+from tensors.library import Library
 from tensors.models import ModelFiles
+from tensors.orders import KINDS, LibraryRequest, Ordered, Outcome, fingerprint_of, order_library
+from tensors.tasks import Tasks
 from tensors.turns import Turns
 from tensors.types.base import Page
 from tensors.types.generation import GenerateRequest, Settings
-from tensors.types.jobs import ErrorInfo, Job, JobEvent, Progress
-from tensors.worker import Order, Worker, failure
+from tensors.types.jobs import ErrorInfo, Job, JobEvent
+from tensors.types.library import ScanRequest
+from tensors.worker import Worker, failure
 
 log = logging.getLogger(__name__)
 
@@ -54,29 +58,35 @@ class _Live:
     """A job in this process."""
 
     log: JobLog
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[Outcome] | None = None
     cancelled: bool = False
 
 
 class JobQueue:
-    """Accepts jobs, lets them run one after the other, and tells what happens to them. For one event loop."""
+    """Accepts jobs, lets them run, and tells what happens to them. For one event loop.
 
-    def __init__(self, config: Config, worker: Worker) -> None:
+    Pictures are drawn one job after the other; so is work on the library, in a line of its own.
+    """
+
+    def __init__(self, config: Config, worker: Worker, library: Library) -> None:
         self._config = config
         self._worker = worker
         self._files = ModelFiles(config)
         self._inputs = Inputs(config.data_dir / "inputs")
         self._store = open_store(config.data_dir / "jobs.db")
-        self._turns = Turns()
+        self._library = library
+        self._tasks = Tasks(lambda: worker, library)
+        self._drawing = Turns()
+        self._cataloguing = Turns()
         self._live: dict[str, _Live] = {}
         self._done: OrderedDict[str, Event] = OrderedDict()
         self._closing = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background: list[asyncio.Task[None]] = []
         self._recovering: set[str] = set()
         self._recovered = asyncio.Event()
         self._keyed = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
-        self._workflow: Any = None
+        self._workflows: dict[str, Any] = {}
 
     async def start(self) -> None:
         """Open the store and take up what an earlier process left unfinished, in its order."""
@@ -93,22 +103,28 @@ class JobQueue:
             }
         )
 
-        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_RECOVERIES)
-        async def generate(document: dict[str, Any]) -> dict[str, Any]:
-            return await self._run(document)
-
-        self._workflow = generate
+        self._workflows = {kind: self._workflow(kind) for kind in KINDS}
         DBOS.launch()
-        unfinished = await DBOS.list_workflows_async(name=WORKFLOW, status=UNFINISHED, load_input=False)
+        unfinished = await DBOS.list_workflows_async(name=list(KINDS), status=UNFINISHED, load_input=False)
         for job_id in {status.workflow_id for status in unfinished} - set(self._live):
             self._live[job_id] = _Live(JobLog(job_id))
             self._recovering.add(job_id)
-        self._tasks = [asyncio.create_task(self._open_when_recovered()), asyncio.create_task(self._forget_old_jobs())]
+        self._background = [
+            asyncio.create_task(self._open_when_recovered()),
+            asyncio.create_task(self._forget_old_jobs()),
+        ]
+
+    def _workflow(self, kind: str) -> Any:
+        @DBOS.workflow(name=kind, max_recovery_attempts=MAX_RECOVERIES)
+        async def run(document: dict[str, Any]) -> dict[str, Any]:
+            return await self._run(document)
+
+        return run
 
     async def stop(self) -> None:
         """Let go at once: a running job is started again by the next process."""
         self._closing.set()
-        tasks = [*(live.task for live in self._live.values() if live.task), *self._tasks]
+        tasks = [*(live.task for live in self._live.values() if live.task), *self._background]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, *self._settling, return_exceptions=True)
@@ -122,7 +138,7 @@ class JobQueue:
     @property
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
-        return len(self._turns)
+        return len(self._drawing) + len(self._cataloguing)
 
     @property
     def running(self) -> int:
@@ -131,29 +147,36 @@ class JobQueue:
 
     async def submit(self, request: GenerateRequest, *, idempotency_key: str | None = None) -> Job:
         """Check, store and start a job. See `tensors.service.Tensors.generate` for the errors."""
-        fingerprint = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
         if idempotency_key is None:
-            return await self._submit(secrets.token_hex(8), request, fingerprint)
+            return await self._submit(secrets.token_hex(8), request)
         job_id = hashlib.sha256(idempotency_key.encode()).hexdigest()[:16]
         async with self._keyed:
-            return await self._known(job_id, fingerprint) or await self._submit(job_id, request, fingerprint)
+            return await self._known(job_id, fingerprint_of(request)) or await self._submit(job_id, request)
 
-    async def _submit(self, job_id: str, request: GenerateRequest, fingerprint: str) -> Job:
+    async def submit_library(self, request: LibraryRequest) -> Job:
+        """Store and start work on the library. See `tensors.service.Db` for the errors."""
+        if isinstance(request, ScanRequest):
+            await asyncio.to_thread(self._library.check_scan, request)
+        self._check_room()
+        return await self._start(secrets.token_hex(8), order_library(request, created=now()))
+
+    async def _submit(self, job_id: str, request: GenerateRequest) -> Job:
         self._check_room()
         settings = await asyncio.to_thread(self._resolve, request)
         # Once more, as others may have come meanwhile: from here to its place in the line nothing is waited for.
         self._check_room()
-        ordered = Ordered(created=now(), settings=settings, fingerprint=fingerprint)
+        return await self._start(job_id, Ordered(created=now(), fingerprint=fingerprint_of(request), settings=settings))
+
+    async def _start(self, job_id: str, ordered: Ordered) -> Job:
         live = self._live[job_id] = _Live(JobLog(job_id))
         try:
             with SetWorkflowID(job_id):
-                await DBOS.start_workflow_async(self._workflow, msgspec.to_builtins(ordered))
+                await DBOS.start_workflow_async(self._workflows[ordered.kind], msgspec.to_builtins(ordered))
         except BaseException:
             self._live.pop(job_id, None)
             raise
-        return _with_event(
-            Job(id=job_id, kind=WORKFLOW, state="queued", created=ordered.created, settings=settings), live.log.now
-        )
+        job = Job(id=job_id, kind=ordered.kind, state="queued", created=ordered.created, settings=ordered.settings)
+        return _with_event(job, live.log.now)
 
     def _check_room(self) -> None:
         limit = self._config["server.max_queue"]
@@ -230,7 +253,7 @@ class JobQueue:
         )
 
     async def _known(self, job_id: str, fingerprint: str) -> Job | None:
-        rows = await DBOS.list_workflows_async(workflow_ids=[job_id], name=WORKFLOW)
+        rows = await DBOS.list_workflows_async(workflow_ids=[job_id], name=list(KINDS))
         if not rows:
             return None
         stored = msgspec.convert(rows[0].input["args"][0], Ordered) if rows[0].input else None
@@ -250,15 +273,14 @@ class JobQueue:
         assert workflow
         ordered = msgspec.convert(document, Ordered)
         live = self._live.setdefault(job_id, _Live(JobLog(job_id)))
-        live.task = asyncio.create_task(self._work(Order(job_id, ordered.created, ordered.settings), live.log))
+        live.task = asyncio.create_task(self._work(job_id, ordered, live.log))
         self._recovering.discard(job_id)
         if not self._recovering:
             self._recovered.set()
         if live.cancelled:
             live.task.cancel()
-        outcome = Outcome(state="succeeded")
         try:
-            await live.task
+            outcome = await live.task
         except asyncio.CancelledError:
             if not live.cancelled:
                 raise
@@ -275,12 +297,10 @@ class JobQueue:
         assert isinstance(document, dict)
         return document
 
-    async def _work(self, order: Order, job_log: JobLog) -> None:
-        async with self._turns.turn((order.created, order.job)):
-            job_log.publish("running", Progress(phase="loading", images=order.settings.batch_size))
-            await self._worker.draw(
-                order, report=lambda progress: job_log.publish("running", progress), saved=job_log.add_image
-            )
+    async def _work(self, job_id: str, ordered: Ordered, job_log: JobLog) -> Outcome:
+        line = self._drawing if ordered.settings else self._cataloguing
+        async with line.turn((ordered.created, job_id)):
+            return await self._tasks.run(job_id, ordered, job_log)
 
     async def _settle(self, workflow: asyncio.Task[Any], job_id: str, job_log: JobLog, outcome: Outcome) -> None:
         """Tell the listeners that a job has ended, once the store knows it too."""
@@ -298,7 +318,7 @@ class JobQueue:
             self._done.popitem(last=False)
 
     async def _stored(self, job_id: str) -> WorkflowStatus:
-        rows = await DBOS.list_workflows_async(workflow_ids=[job_id], name=WORKFLOW)
+        rows = await DBOS.list_workflows_async(workflow_ids=[job_id], name=list(KINDS))
         if not rows:
             raise JobNotFound(f"job {job_id!r} not found", hint="tsr jobs list")
         return rows[0]
@@ -314,11 +334,14 @@ class JobQueue:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._recovered.wait(), 0.5)
             await self._end_given_up()
-        self._turns.open()
+        self._drawing.open()
+        self._cataloguing.open()
 
     async def _end_given_up(self) -> None:
         """End the jobs that DBOS does not start again, because they took the process down too often."""
-        rows = await DBOS.list_workflows_async(name=WORKFLOW, status="MAX_RECOVERY_ATTEMPTS_EXCEEDED", load_input=False)
+        rows = await DBOS.list_workflows_async(
+            name=list(KINDS), status="MAX_RECOVERY_ATTEMPTS_EXCEEDED", load_input=False
+        )
         for job in map(job_of, rows):
             if job.id in self._recovering:
                 self._recovering.discard(job.id)

@@ -10,9 +10,22 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from tensors.types.base import Deleted, Page
+from tensors.types.catalog import Found, Model, ModelDetails
+from tensors.types.files import File, FileDetails, Triggers
 from tensors.types.gallery import Image
 from tensors.types.generation import GenerateRequest
 from tensors.types.jobs import Job, JobEvent
+from tensors.types.library import (
+    CacheRequest,
+    Duplicates,
+    FileEdit,
+    Forgotten,
+    LibraryCheck,
+    LibraryStats,
+    LinkRequest,
+    ScanRequest,
+    Update,
+)
 from tensors.types.server import Health, Status, Version
 
 
@@ -57,6 +70,134 @@ class Images(Protocol):
         """Delete the file and its record. Raises `ImageNotFound`."""
 
 
+class Db(Protocol):
+    """The library: model files on disk, and what CivitAI knows about them, offline.
+
+    A file is named by its number, its path (also within its folder), its name with or without extension, or the
+    beginning of one of its hashes. Where it says so: `FileNotInLibrary` (with suggestions) when there is none of that
+    name, `InvalidRequest` when there are several. All raise `LibraryError` when the database cannot be used.
+    """
+
+    def scan(self, request: ScanRequest, *, detach: bool = False) -> Job:
+        """Look through folders for model files: list and identify them, then hash them. `jobs.events` follows it.
+
+        `detach`, here and below, says that nobody will wait, which only a server can promise: else `NeedsServer`.
+        Raises `OutsideFolders`, on a server, for a folder that is not in a configured one.
+        """
+
+    def link(self, request: LinkRequest, *, detach: bool = False) -> Job:
+        """Match files with CivitAI by their hashes, and keep what CivitAI knows about them."""
+
+    def cache(self, request: CacheRequest, *, detach: bool = False) -> Job:
+        """Fetch models from CivitAI, with all their versions, and keep them."""
+
+    def files(
+        self,
+        *,
+        query: str | None = None,
+        kind: str | None = None,
+        family: str | None = None,
+        state: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[File]:
+        """Files by name; `query` looks into the names of files and their models.
+
+        `state` is `present`, `missing`, `broken`, `linked` or `unlinked`. A family also finds what is built on it only
+        when it is named itself: `sdxl` does not list `pony`.
+
+        Raises `InvalidRequest` for an unknown kind or state, a limit outside 1..500 or a foreign cursor.
+        """
+
+    def file(self, file: str) -> FileDetails:
+        """All that is known about a file. Raises `FileNotInLibrary`, `InvalidRequest`."""
+
+    def info(self, path: str) -> FileDetails:
+        """What a file itself says, read now, whether it is in the library or not.
+
+        Raises:
+            NotFound: when there is no such file.
+            InvalidRequest: when it is no model file, or broken.
+            OutsideFolders: on a server, for a file that is not in a configured folder.
+        """
+
+    def triggers(self, file: str) -> Triggers:
+        """The trigger words of a file. Raises `FileNotInLibrary`, `InvalidRequest`."""
+
+    def edit(self, file: str, change: FileEdit) -> FileDetails:
+        """Say what a file is. Raises `FileNotInLibrary`, `NotInCatalog`, `InvalidRequest`, `CatalogError`."""
+
+    def forget(self, file: str) -> Forgotten:
+        """Take a file out of the library; the next scan finds it again, if it is there. Raises `FileNotInLibrary`."""
+
+    def models(
+        self,
+        *,
+        query: str | None = None,
+        type: str | None = None,
+        base_model: str | None = None,
+        tag: str | None = None,
+        creator: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[Model]:
+        """Cached models, the most downloaded first. `query`: words, all of which are in names, tags, trigger words,
+        creators or descriptions; those in names and tags come first.
+
+        Raises `InvalidRequest` for a limit outside 1..500 or a foreign cursor.
+        """
+
+    def model(self, model_id: int) -> ModelDetails:
+        """A cached model with its versions. Raises `NotInCatalog`."""
+
+    def forget_model(self, model_id: int) -> Forgotten:
+        """Take a model out of the cache, and the links to it. Raises `NotInCatalog`."""
+
+    def duplicates(self) -> Page[Duplicates]:
+        """Files with the same bytes, the largest first. Not links to one file: copies."""
+
+    def updates(self) -> Page[Update]:
+        """Linked files whose model has, as far as cached, a newer version for the same base model."""
+
+    def stats(self) -> LibraryStats:
+        """The library in numbers."""
+
+    def check(self) -> LibraryCheck:
+        """Whether the database is sound; mends the search index."""
+
+
+class Catalog(Protocol):
+    """Models that can be had: CivitAI and Hugging Face, asked now."""
+
+    def search(
+        self,
+        query: str,
+        *,
+        provider: str = "civitai",
+        type: str | None = None,
+        base_model: str | None = None,
+        tag: str | None = None,
+        creator: str | None = None,
+        sort: str | None = None,
+        period: str | None = None,
+        nsfw: bool | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[Found]:
+        """Models for a query. What `type`, `sort` and `period` may be is CivitAI's to say; Hugging Face has none.
+
+        Raises:
+            InvalidRequest: for another provider than `civitai` and `huggingface`, or a limit outside 1..100.
+            CatalogError: when the site does not answer as it should.
+        """
+
+    def model(self, model_id: int) -> ModelDetails:
+        """A model with its versions, from CivitAI; it is kept in the library too.
+
+        Raises `NotInCatalog`, `CatalogError`.
+        """
+
+
 class Tensors(Protocol):
     """Everything, by noun."""
 
@@ -65,6 +206,12 @@ class Tensors(Protocol):
 
     @property
     def images(self) -> Images: ...
+
+    @property
+    def db(self) -> Db: ...
+
+    @property
+    def catalog(self) -> Catalog: ...
 
     def generate(self, request: GenerateRequest, *, idempotency_key: str | None = None, detach: bool = False) -> Job:
         """Check a request and queue it; `jobs.events` follows it.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tensors.checks import INJECTION, broken_bound, did_you_mean, refusal
 from tensors.errors import InvalidRequest, MalformedBody
-from tensors.server.body import read_generate_body
+from tensors.server.body import GenerateBody, read_body
 from tensors.types.generation import MAX_SEED, MAX_STEPS, GenerateRequest, Hires, Lora
 
 PICTURE = "aGVsbG8="
@@ -33,7 +33,7 @@ def in_python(document: dict[str, Any]) -> GenerateRequest:
 
 def in_json(document: dict[str, Any]) -> GenerateRequest:
     """The same request as the server reads it."""
-    return read_generate_body(json.dumps(document).encode()).drawing()
+    return read_body(GenerateBody, json.dumps(document).encode()).drawing()
 
 
 def lora(name: str = "a", **values: Any) -> dict[str, Any]:
@@ -283,18 +283,18 @@ def test_one_value_out_of_bounds_is_refused_by_name(document: dict[str, Any], sl
 )
 def test_a_body_of_another_shape_is_refused(body: str, message: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read_generate_body(body.encode())
+        read_body(GenerateBody, body.encode())
     assert caught.value.message == message
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"prompt=x", b'{"prompt": "\xff"}', b"[" * 100_000, b'{"prompt": "x"} {}'])
 def test_a_body_that_is_no_json_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedBody):
-        read_generate_body(body)
+        read_body(GenerateBody, body)
 
 
 def test_how_to_answer_is_no_part_of_the_request() -> None:
-    body = read_generate_body(b'{"prompt": "x", "wait": false, "return_base64": true, "tags": ["t"]}')
+    body = read_body(GenerateBody, b'{"prompt": "x", "wait": false, "return_base64": true, "tags": ["t"]}')
     assert (body.wait, body.return_base64) == (False, True)
     assert body.drawing() == GenerateRequest(prompt="x", tags=("t",))
 

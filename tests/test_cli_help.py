@@ -58,7 +58,7 @@ def test_version(tsr_here: Commands) -> None:
     assert tsr_here("--version").out == f"tsr {__version__}\n"
 
 
-@pytest.mark.parametrize("group", [(), ("images",), ("remote",)], ids=lambda words: " ".join(words) or "tsr")
+@pytest.mark.parametrize("group", [(), ("db",), ("images",), ("remote",)], ids=lambda words: " ".join(words) or "tsr")
 def test_a_group_alone_shows_its_help_and_fails(tsr_here: Commands, group: tuple[str, ...]) -> None:
     done = tsr_here(*group)
     assert (done.code, done.out) == (2, "")
@@ -105,7 +105,11 @@ def imported_by(*words: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "words",
-    [("--help",), ("images", "list", "--help"), ("generate", "--help"), ("serve", "--help")],
+    [
+        *(("--help",), ("images", "list", "--help"), ("generate", "--help"), ("serve", "--help")),
+        *(("db", "--help"), ("db", "list", "--help"), ("db", "show", "--help")),
+        *(("search", "--help"), ("get", "--help"), ("info", "--help")),
+    ],
     ids=" ".join,
 )
 def test_help_imports_next_to_nothing(words: tuple[str, ...]) -> None:
@@ -120,6 +124,18 @@ def test_the_local_gallery_is_listed_without_anything_heavy() -> None:
     names = imported_by("images", "list")
     assert not names & (HEAVY | {"asyncio", "tomlkit"})
     assert "msgspec" in names
+
+
+@pytest.mark.parametrize(
+    "words", [("list",), ("list", "style", "--state", "present"), ("stats",), ("search", "x")], ids=" ".join
+)
+def test_the_library_is_looked_at_without_anything_heavy(words: tuple[str, ...]) -> None:
+    names = imported_by("db", *words)
+    assert not names & (HEAVY | {"asyncio", "blake3", "zlib_ng", "tomlkit", "urllib3", "msgspec"})
+    assert "sqlite3" in names
+    if words[0] == "list":
+        # Each of these takes a tenth of the time there is.
+        assert not names & {"annotated_types", "tomllib"}
 
 
 def test_reading_a_setting_imports_nothing_heavy() -> None:
@@ -142,6 +158,9 @@ def test_completion_scripts_are_printed(tsr_here: Commands, shell: str, word: st
         ("tsr images list --rem", {"--remote"}),
         ("tsr images list --remote ju", {"junkpile"}),
         ("tsr completion f", {"fish"}),
+        ("tsr db s", {"scan", "search", "set", "show", "stats"}),
+        ("tsr db list --st", {"--state"}),
+        ("tsr db list --state mi", {"missing"}),
     ],
 )
 def test_completion_offers_what_fits(tsr: Tsr, line: str, offered: set[str]) -> None:

@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import types as python_types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -20,23 +20,29 @@ from hypothesis import strategies as st
 from wire import wire_types
 
 from tensors import service
-from tensors.client import RemoteImages, RemoteJobs, TsrClient
+from tensors.client import RemoteCatalog, RemoteDb, RemoteImages, RemoteJobs, TsrClient
 from tensors.config import load_config
 from tensors.errors import InvalidRequest, TsrError, from_wire
-from tensors.local import LocalImages, LocalJobs, LocalTensors
+from tensors.local import LocalImages, LocalTensors
+from tensors.local_db import LocalDb
+from tensors.local_jobs import LocalJobs
+from tensors.lookup import Lookup
 from tensors.models import ModelFiles
 from tensors.server import problems
 from tensors.server.app import create_app
-from tensors.server.body import read_generate_body
+from tensors.server.body import GenerateBody, read_body
 from tensors.types.base import Page
 from tensors.types.gallery import Image
 from tensors.types.generation import GenerateRequest, Hires, Lora
 from tensors.types.jobs import Job
+from tensors.types.library import CacheRequest, FileEdit, LinkRequest, ScanRequest
 
 IMPLEMENTATIONS = {
     service.Tensors: (LocalTensors, TsrClient),
     service.Jobs: (LocalJobs, RemoteJobs),
     service.Images: (LocalImages, RemoteImages),
+    service.Db: (LocalDb, RemoteDb),
+    service.Catalog: (Lookup, RemoteCatalog),
 }
 
 ROUTES = {
@@ -52,6 +58,24 @@ ROUTES = {
     "Images.get": ("get", "/api/images/{image_id}/meta"),
     "Images.read": ("get", "/api/images/{image_id}"),
     "Images.delete": ("delete", "/api/images/{image_id}"),
+    "Db.scan": ("post", "/api/db/scan"),
+    "Db.link": ("post", "/api/db/link"),
+    "Db.cache": ("post", "/api/db/cache"),
+    "Db.files": ("get", "/api/db/files"),
+    "Db.file": ("get", "/api/db/files/{file}"),
+    "Db.info": ("get", "/api/db/info"),
+    "Db.triggers": ("get", "/api/db/triggers/{file_path}"),
+    "Db.edit": ("post", "/api/db/files/{file}/edit"),
+    "Db.forget": ("delete", "/api/db/files/{file}"),
+    "Db.models": ("get", "/api/db/models"),
+    "Db.model": ("get", "/api/db/models/{model_id}"),
+    "Db.forget_model": ("delete", "/api/db/models/{model_id}"),
+    "Db.duplicates": ("get", "/api/db/duplicates"),
+    "Db.updates": ("get", "/api/db/updates"),
+    "Db.stats": ("get", "/api/db/stats"),
+    "Db.check": ("post", "/api/db/check"),
+    "Catalog.search": ("get", "/api/catalog/search"),
+    "Catalog.model": ("get", "/api/catalog/models/{model_id}"),
 }
 
 
@@ -101,6 +125,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return st.one_of(map(values, get_args(hint)))
     if origin is tuple:
         return st.lists(values(get_args(hint)[0]), max_size=2).map(tuple)
+    if origin is Mapping:
+        return st.dictionaries(values(get_args(hint)[0]), values(get_args(hint)[1]), max_size=2)
     plain: dict[Any, st.SearchStrategy[Any]] = {
         str: st.text(max_size=12),
         int: st.integers(-(2**53), 2**53),
@@ -116,7 +142,8 @@ def hints(cls: Any) -> dict[str, Any]:
 
 
 # What has bounds of its own is tested below with values that keep them.
-WIRE_TYPES = [cls for cls in wire_types().values() if cls not in (Page, GenerateRequest)]
+BOUNDED = (Page, GenerateRequest, ScanRequest, LinkRequest, CacheRequest, FileEdit)
+WIRE_TYPES = [cls for cls in wire_types().values() if cls not in BOUNDED]
 
 
 @pytest.mark.parametrize("cls", WIRE_TYPES, ids=lambda cls: cls.__name__)
@@ -174,7 +201,7 @@ def request_of(fields: dict[str, Any]) -> GenerateRequest:
     return GenerateRequest(**{**fields, **made})
 
 
-def outcome(make: Callable[[], GenerateRequest]) -> GenerateRequest | dict[str, Any]:
+def outcome(make: Callable[[], Any]) -> Any:
     """The request, or the error that refuses it."""
     try:
         return make()
@@ -186,9 +213,30 @@ def outcome(make: Callable[[], GenerateRequest]) -> GenerateRequest | dict[str, 
 def test_a_request_is_taken_or_refused_here_as_there(fields: dict[str, Any]) -> None:
     """In the same words: the server reads JSON with pydantic, the command line makes the dataclass itself."""
     here = outcome(lambda: request_of(fields))
-    assert outcome(lambda: read_generate_body(json.dumps(fields).encode()).drawing()) == here
+    assert outcome(lambda: read_body(GenerateBody, json.dumps(fields).encode()).drawing()) == here
     if isinstance(here, GenerateRequest):
-        assert read_generate_body(msgspec.json.encode(here)).drawing() == here
+        assert read_body(GenerateBody, msgspec.json.encode(here)).drawing() == here
+
+
+NAMES = st.lists(WORDS | st.just("") | st.just("a\0b"), max_size=3)
+LIBRARY_REQUESTS = {
+    ScanRequest: {"directories": NAMES, "hash": st.booleans(), "full": st.booleans()},
+    LinkRequest: {"files": NAMES, "refresh": st.booleans(), "offline": st.booleans()},
+    CacheRequest: {"models": st.lists(st.integers(-1, 2**40), max_size=3)},
+    FileEdit: dict.fromkeys(("kind", "family", "model"), st.none() | WORDS | st.just("") | st.just("a" * 65)),
+}
+
+
+@pytest.mark.parametrize("kind", LIBRARY_REQUESTS, ids=lambda kind: kind.__name__)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_request_to_the_library_is_taken_or_refused_here_as_there(kind: type, data: st.DataObject) -> None:
+    fields = data.draw(st.fixed_dictionaries({}, optional=LIBRARY_REQUESTS[kind]))
+    made = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    here = outcome(lambda: kind(**made))
+    assert outcome(lambda: read_body(kind, json.dumps(fields).encode())) == here
+    if isinstance(here, kind):
+        assert read_body(kind, msgspec.json.encode(here)) == here
 
 
 @dataclasses.dataclass

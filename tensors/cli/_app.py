@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from tensors.cli._text import plain, plain_lines, width
 
 if TYPE_CHECKING:
     from tensors.config import Config
@@ -19,12 +20,12 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass
 class App:
     """One run of `tsr`. Data goes to standard output, words to standard error."""
 
-    json: bool = False
-    remote: str | None = None
+    def __init__(self, *, json: bool = False, remote: str | None = None) -> None:
+        self.json = json
+        self.remote = remote
 
     @cached_property
     def config(self) -> Config:
@@ -49,24 +50,37 @@ class App:
         if self.json:
             self.data(value)
         else:
-            for line in lines(value):
-                click.echo(line)
+            # What others wrote does nothing to the terminal. Written at once: a list has hundreds of lines.
+            rows = list(map(plain, lines(value)))
+            if rows:
+                click.echo("\n".join(rows))
 
     def data(self, value: object) -> None:
         """Print one JSON document on one line."""
-        import msgspec
-
-        click.echo(msgspec.json.encode(value))
+        click.echo(as_json(value))
 
     def say(self, text: str) -> None:
         """Tell the person something that is not the result."""
         if not self.json:
-            click.echo(text, err=True)
+            click.echo(plain_lines(text), err=True)
 
     @property
     def interactive(self) -> bool:
         """Whether a person watches: progress bars and pictures make sense."""
         return not self.json and sys.stderr.isatty()
+
+
+def as_json(value: object) -> bytes:
+    """A value as one JSON document."""
+    import msgspec
+
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        # Bytes of a file's name that are no text: escapes keep them.
+        import json
+
+        return json.dumps(msgspec.to_builtins(value)).encode()
 
 
 def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -103,9 +117,16 @@ def remote_option(command: F) -> F:
     )(command)
 
 
-def table(rows: Iterable[Iterable[object]]) -> Iterator[str]:
-    """Rows as lines with aligned columns."""
-    texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for row in texts:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+def table(rows: Iterable[Iterable[object]], *, right: Collection[int] = ()) -> Iterator[str]:
+    """Rows as lines with aligned columns; those at the positions `right` end below each other."""
+    columns = [_aligned(list(map(str, cells)), n in right) for n, cells in enumerate(zip(*rows, strict=True))]
+    for row in zip(*columns, strict=True):
+        yield "  ".join(row).rstrip()
+
+
+def _aligned(cells: list[str], right: bool) -> Iterator[str]:
+    texts = list(map(plain, cells))
+    widths = list(map(width, texts))
+    widest = max(widths)
+    for text, wide in zip(texts, widths, strict=True):
+        yield " " * (widest - wide) + text if right else text + " " * (widest - wide)

@@ -6,8 +6,9 @@ import os
 import traceback
 
 import click
-import msgspec
 
+from tensors.cli._app import as_json as encoded
+from tensors.cli._text import plain_lines
 from tensors.errors import InvalidRequest, JobCancelled, TsrError
 
 _ONLY_HELP: tuple[type[click.ClickException], ...] = tuple(
@@ -18,13 +19,13 @@ _ONLY_HELP: tuple[type[click.ClickException], ...] = tuple(
 
 def _show(error: TsrError, *, as_json: bool) -> int:
     if as_json:
-        click.echo(msgspec.json.encode(error.to_wire()))
+        click.echo(encoded(error.to_wire()))
     else:
         click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        click.echo(error.message, err=True)
+        click.echo(plain_lines(error.message), err=True)
         if error.hint:
             click.secho("hint:  ", fg="cyan", nl=False, err=True)
-            click.echo(error.hint, err=True)
+            click.echo(plain_lines(error.hint), err=True)
     return error.exit_code
 
 
@@ -32,6 +33,9 @@ def show_error(error: Exception, *, as_json: bool) -> int:
     """Show an error and return the exit code. What is not ours is a defect: it is shown with where it happened."""
     if isinstance(error, TsrError):
         return _show(error, as_json=as_json)
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        # How Python hands on bytes of the command line that are no text.
+        return _show(InvalidRequest("what was typed contains bytes that are not UTF-8"), as_json=as_json)
     if os.environ.get("TSR_DEBUG") or not as_json:
         traceback.print_exception(error)
     ours = TsrError(

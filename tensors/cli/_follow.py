@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tensors.cli._app import App
+from tensors.cli._text import amount_done, duration, plain, shortened, size
 from tensors.errors import JobCancelled, JobFailed, TsrError, from_wire
 from tensors.types.generation import GenerateRequest
 from tensors.types.jobs import Job, JobEvent, Progress
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
     from tensors.service import Tensors
 
 
-class _Bar(Protocol):
-    def update(self, event: JobEvent) -> None: ...
+def words(progress: Progress, *, rate: float | None = None) -> str:
+    """A progress in words: `sampling, picture 2 of 3, step 4/20, 6 s left`, `hashing, 1.20 GB of 6.94 GB, x.gguf`.
 
-
-def words(progress: Progress) -> str:
-    """A progress in words: `sampling, picture 2 of 3, step 4/20, 6 s left`."""
+    `rate`: bytes a second, where that is what is counted.
+    """
+    if progress.unit:
+        return _library_words(progress, rate)
     parts = [progress.phase]
     if progress.images > 1 and progress.image:
         parts.append(f"picture {progress.image} of {progress.images}")
@@ -34,31 +39,70 @@ def words(progress: Progress) -> str:
     return ", ".join(parts)
 
 
+def _library_words(progress: Progress, rate: float | None) -> str:
+    parts = [progress.phase, amount_done(progress.done, progress.total, progress.unit or "")]
+    if rate and progress.unit == "bytes":
+        parts.append(f"{size(rate)}/s")
+    if progress.seconds_left is not None:
+        parts.append(f"{duration(progress.seconds_left)} left")
+    if progress.name:
+        parts.append(shortened(plain(os.path.basename(progress.name.rstrip(os.sep)) or progress.name), 40))
+    return ", ".join(parts)
+
+
+def _share(progress: Progress) -> tuple[int, int]:
+    """How much is done, of how much; of 0 when that is not known."""
+    if progress.unit:
+        return progress.done, progress.total
+    done, total = progress.step, progress.steps
+    if progress.phase != "loading" and progress.images > 1:
+        return (progress.image - 1) * total + done, progress.images * total
+    return done, total
+
+
+class _Bar:
+    """A bar that moves with a job."""
+
+    def __init__(self, display: RichProgress) -> None:
+        self._display = display
+        self._phase = ""
+        display.add_task("queued", total=None)
+        self.task = display.tasks[0]
+
+    def update(self, event: JobEvent) -> None:
+        """Show how far the job is now."""
+        progress, task = event.progress, self.task
+        if progress is None:
+            return
+        done, total = _share(progress)
+        if progress.unit and progress.phase != self._phase:
+            # Something else is counted: neither the total nor the rate is that of the phase before.
+            self._phase = progress.phase
+            self._display.reset(task.id)
+            task.total = None
+        self._display.update(task.id, completed=done, total=total or None)
+        self._display.update(task.id, description=words(progress, rate=task.speed))
+
+
 @contextmanager
 def _rich_bar() -> Iterator[_Bar]:
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as RichProgress
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (BarColumn(bar_width=32), TextColumn("{task.description}"))
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as display:
-        task = display.add_task("queued", total=None)
-
-        class Bar:
-            def update(self, event: JobEvent) -> None:
-                progress = event.progress
-                if progress is None:
-                    return
-                done, total = progress.step, progress.steps
-                if progress.phase != "loading" and progress.images > 1:
-                    done, total = (progress.image - 1) * total + done, progress.images * total
-                display.update(task, description=words(progress), completed=done, total=total or None)
-
-        yield Bar()
+    # No markup: what is in square brackets is part of a file's name.
+    columns = (BarColumn(bar_width=32), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        yield _Bar(display)
 
 
 def submit(app: App, tensors: Tensors, request: GenerateRequest, **options: Any) -> Job:
-    """`tensors.generate`. Ctrl-C meanwhile cancels the job as soon as it is known; a second one does not wait for that.
+    """`tensors.generate`, as `submitted` does it."""
+    return submitted(app, tensors, lambda: tensors.generate(request, **options))
+
+
+def submitted(app: App, tensors: Tensors, ask: Callable[[], Job]) -> Job:
+    """The job that `ask` asks for. Ctrl-C meanwhile cancels it as soon as it is known; a second one does not wait for
+    that.
 
     Without this, a server could go on with a job that nobody has heard of.
     """
@@ -72,7 +116,7 @@ def submit(app: App, tensors: Tensors, request: GenerateRequest, **options: Any)
 
     before = signal.signal(signal.SIGINT, hear)
     try:
-        job = tensors.generate(request, **options)
+        job = ask()
     finally:
         signal.signal(signal.SIGINT, before)
     if heard:
@@ -107,7 +151,12 @@ def follow(app: App, tensors: Tensors, job: Job, *, cancel_on_interrupt: bool = 
 def _cancel(app: App, tensors: Tensors, job: Job) -> NoReturn:
     app.say("cancelling ...")
     tensors.jobs.cancel(job.id)
-    raise JobCancelled(f"job {job.id} cancelled") from None
+    raise JobCancelled(f"job {job.id} cancelled", hint=_what_stays(job.kind)) from None
+
+
+def _what_stays(kind: str) -> str | None:
+    """What a person may want to know who stopped a job in the middle."""
+    return None if kind == "generate" else "what was done stays: the same command goes on from there"
 
 
 def checked(job_id: str, last: JobEvent | None) -> JobEvent:

@@ -8,6 +8,8 @@ import click
 
 from tensors.cli._app import App, json_option, remote_option, table
 from tensors.cli._follow import checked, follow, words
+from tensors.cli._reports import report_words
+from tensors.cli._text import first_words
 from tensors.types.base import Page
 from tensors.types.jobs import Job
 
@@ -18,9 +20,22 @@ def jobs() -> None:
 
 
 def _rows(page: Page[Job]) -> Iterator[str]:
-    for job in page.items:
-        prompt = " ".join((job.settings.prompt if job.settings else "").split())[:48]
-        yield from table([(job.id, job.created, job.state.ljust(9), f"{len(job.images):3}", prompt)])
+    yield from table(
+        (
+            (job.id, job.created, job.state.ljust(9), job.kind, len(job.images) if job.settings else "", _about(job))
+            for job in page.items
+        ),
+        right=(4,),
+    )
+
+
+def _about(job: Job) -> str:
+    """What it draws; of work on the library, what came of it or how far it is."""
+    if job.settings:
+        return first_words(job.settings.prompt, 48)
+    if job.error:
+        return job.error.message
+    return report_words(job) or (words(job.progress) if job.progress and not job.ended else "")
 
 
 @jobs.command("list")
@@ -49,6 +64,7 @@ def _details(job: Job) -> Iterator[str]:
         ("progress", job.progress and words(job.progress)),
         ("prompt", job.settings and job.settings.prompt),
         ("images", " ".join(job.images)),
+        ("report", report_words(job)),
         ("error", job.error and job.error.message),
     ]
     yield from table((name, value) for name, value in rows if value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -10,41 +9,32 @@ from typing import Any
 import click
 
 from tensors import __version__
+from tensors.cli._lazy import LazyGroup
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "config": ("tensors.cli.config", "Read and change settings."),
     "completion": ("tensors.cli.completion", "Print the completion script of a shell."),
+    "db": ("tensors.cli.db", "Know every model file: scan folders, link them with CivitAI, search offline."),
     "demo": ("tensors.cli.demo", "Draw four pictures through a server of its own, to see that all works."),
     "engine": ("tensors.cli.engine", "Get, list and remove sd-server, the engine that draws."),
     "generate": ("tensors.cli.generate", "Draw pictures."),
+    "get": ("tensors.cli.get", "Show a model of CivitAI with its versions and files."),
     "images": ("tensors.cli.images", "Look into the gallery."),
+    "info": ("tensors.cli.info", "Show what a model file says about itself."),
     "jobs": ("tensors.cli.jobs", "Watch and cancel jobs."),
     "remote": ("tensors.cli.remote", "Name the servers to talk to."),
+    "search": ("tensors.cli.search", "Search CivitAI or Hugging Face for models."),
     "serve": ("tensors.cli.serve", "Run the server."),
     "status": ("tensors.cli.status", "Show what runs where."),
 }
 """Each command's module, which has it under its own name, and its line in the help."""
 
 
-class LazyGroup(click.Group):
-    """Imports a command when it is used: `tsr --help` imports none."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, "--version", message="tsr %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:

@@ -18,8 +18,10 @@ from tensors.engines.leftovers import end_leftovers
 from tensors.errors import EngineError
 from tensors.gallery import Gallery
 from tensors.jobs import JobQueue
+from tensors.library import Library
+from tensors.lookup import Lookup
 from tensors.models import ModelFile
-from tensors.server import body, gallery, jobs, problems, routes
+from tensors.server import body, catalog, db, gallery, jobs, problems, routes
 from tensors.server.core import ServerCore
 from tensors.server.security import Guard
 from tensors.worker import Worker
@@ -37,8 +39,10 @@ def create_app(config: Config, *, model: ModelFile, url: str, keys: Sequence[str
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(end_leftovers, config.run_dir)
         worker = Worker.of(config)
-        queue = JobQueue(config, worker)
-        app.state.core = ServerCore(config, worker, queue, Gallery(config.gallery_dir), url)
+        library = Library(config, confined=True)
+        queue = JobQueue(config, worker, library)
+        pictures = Gallery(config.gallery_dir)
+        app.state.core = ServerCore(config, worker, queue, pictures, library, Lookup(config, library), url)
         await queue.start()
         tasks = [asyncio.create_task(_load(worker, model)), asyncio.create_task(worker.engine.keep_running())]
         try:
@@ -53,7 +57,7 @@ def create_app(config: Config, *, model: ModelFile, url: str, keys: Sequence[str
     # Its /docs loads nothing from elsewhere: the box in the corner may have no way out.
     app = FastAPIOffline(title="tsr", version=__version__, lifespan=lifespan, redoc_url=None)
     problems.install(app)
-    for module in (routes, jobs, gallery):
+    for module in (routes, jobs, gallery, db, catalog):
         app.include_router(module.router)
     _complete_schema(app)
     app.add_middleware(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import fields
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request
@@ -14,6 +16,7 @@ from tensors.decoding import NOT_THAT_JSON
 from tensors.server.problems import BOUNDS, validation_error
 from tensors.types.base import request
 from tensors.types.generation import GenerateRequest
+from tensors.types.library import CacheRequest, FileEdit, LinkRequest, ScanRequest
 
 _REFERENCES = "#/components/schemas/{model}"
 
@@ -32,39 +35,56 @@ class GenerateBody(GenerateRequest):
         return GenerateRequest(**{field.name: getattr(self, field.name) for field in fields(GenerateRequest)})
 
 
-_adapter: TypeAdapter[GenerateBody] = TypeAdapter(GenerateBody)
+BODIES = (GenerateBody, ScanRequest, LinkRequest, CacheRequest, FileEdit)
+
+T = TypeVar("T")
 
 
-async def generate_body(incoming: Request) -> GenerateBody:
-    """The body of a generate request.
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def body_of(kind: type[T], *, may_be_empty: bool = False) -> Callable[[Request], Awaitable[T]]:
+    """A dependency that reads the body as that type.
 
     FastAPI's own way would read `"64"` as 64 and `true` as 1: strictness exists for JSON, not for what was parsed
     before.
     """
-    return read_generate_body(await incoming.body())
+
+    async def read(incoming: Request) -> T:
+        raw = await incoming.body()
+        return read_body(kind, b"{}" if may_be_empty and not raw else raw)
+
+    return read
 
 
-def read_generate_body(raw: bytes) -> GenerateBody:
-    """A generate request from JSON. Raises `InvalidRequest` in the words the command line has for the same slip."""
+def read_body(kind: type[T], raw: bytes) -> T:
+    """A request from JSON. Raises `InvalidRequest` in the words the command line has for the same slip."""
     try:
-        return _adapter.validate_json(raw, strict=True)
+        cls: type = kind
+        made = _adapter(cls).validate_json(raw, strict=True)
+        assert isinstance(made, kind)
+        return made
     except ValidationError as error:
         problems = error.errors(include_url=False)
     if all(problem["type"] in BOUNDS for problem in problems):
         # Only values out of bounds: the request's own check says all of them, in its words and its order.
         with suppress(*NOT_THAT_JSON):
-            msgspec.json.decode(raw, type=GenerateBody)
+            msgspec.json.decode(raw, type=kind)
     raise validation_error(problems)
 
 
 def schemas() -> dict[str, Any]:
     """The bodies' schemas by name, for the `components` of the API's schema."""
-    schema = _adapter.json_schema(ref_template=_REFERENCES)
+    found: dict[str, Any] = {}
+    for kind in BODIES:
+        schema = _adapter(kind).json_schema(ref_template=_REFERENCES)
+        found |= {**schema.pop("$defs", {}), kind.__name__: schema}
     # pydantic finds the docs of the fields that a class adds, not of those it inherits.
-    inherited = TypeAdapter(GenerateRequest).json_schema()["properties"]
-    for name, described in inherited.items():
-        schema["properties"][name]["description"] = described["description"]
-    return {**schema.pop("$defs", {}), GenerateBody.__name__: schema}
+    for name, described in _adapter(GenerateRequest).json_schema()["properties"].items():
+        found[GenerateBody.__name__]["properties"][name]["description"] = described["description"]
+    return found
 
 
 def described_as(name: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from tensors import __version__
 from tensors.config import Config
 from tensors.gallery import Gallery
 from tensors.jobs import JobQueue
+from tensors.library import Library
+from tensors.lookup import Lookup
 from tensors.types.server import Status, Version
 from tensors.worker import Worker
 
@@ -25,6 +27,8 @@ class ServerCore:
     worker: Worker
     queue: JobQueue
     gallery: Gallery
+    library: Library
+    lookup: Lookup
     url: str
     started: float = field(default_factory=time.monotonic)
 

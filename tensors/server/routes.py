@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from tensors.errors import InvalidRequest, JobCancelled, JobFailed, ServerUnreachable, TsrError, from_wire
 from tensors.server.answers import Json
-from tensors.server.body import GenerateBody, described_as, generate_body
+from tensors.server.body import GenerateBody, body_of, described_as
 from tensors.server.core import Core, ServerCore
 from tensors.types.gallery import Image
 from tensors.types.jobs import Generated, JobEvent
@@ -48,7 +48,7 @@ async def version(core: Core) -> Response:
 )
 async def generate(
     core: Core,
-    body: Annotated[GenerateBody, Depends(generate_body)],
+    body: Annotated[GenerateBody, Depends(body_of(GenerateBody))],
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> Response:
     """Draw pictures. With `wait` the answer comes when they are there; a client that goes away loses nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tensors.types.base import answer
 from tensors.types.gallery import Image
 from tensors.types.generation import Settings
+from tensors.types.library import CacheReport, LinkReport, ScanReport
 
 
 @answer
@@ -12,13 +13,21 @@ class Progress:
     """How far a running job is."""
 
     phase: str
-    """`queued`, `loading`, `encoding`, `sampling`, `decoding` or `saving`."""
+    """`queued`; of a picture `loading`, `encoding`, `sampling`, `decoding` or `saving`; of the library `listing`,
+    `hashing`, `matching` or `fetching`."""
     step: int = 0
     """Sampling step of the current picture."""
     steps: int = 0
     image: int = 0
     """The picture being drawn, from 1."""
     images: int = 0
+    done: int = 0
+    """Of library work: how much of `total` is done."""
+    total: int = 0
+    unit: str | None = None
+    """What `done` and `total` count: `files`, `bytes` or `models`."""
+    name: str | None = None
+    """The file or folder that is being worked on."""
     seconds_left: float | None = None
     attempt: int = 1
     """2 and more: the engine died and the job is tried again."""
@@ -39,7 +48,7 @@ class Job:
 
     id: str
     kind: str
-    """`generate`."""
+    """`generate`, `scan`, `link` or `cache`."""
     state: str
     """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
     created: str
@@ -49,6 +58,10 @@ class Job:
     images: tuple[str, ...] = ()
     """Ids of the pictures made so far."""
     error: ErrorInfo | None = None
+    scan: ScanReport | None = None
+    """What a scan found, once it has ended."""
+    link: LinkReport | None = None
+    cache: CacheReport | None = None
 
     @property
     def ended(self) -> bool:

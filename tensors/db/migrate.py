@@ -1,0 +1,132 @@
+"""Brings a library to the present schema, one numbered file of `tensors/migrations/` after the other.
+
+Each is one transaction together with the version it leads to, so a crash leaves the old or the new one. A database
+that has anything in it is copied first, to `models.db.backup-v{N}`, N being its version.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from tensors.atomic import TEMPORARY_SUFFIX, sync_directory
+from tensors.db.database import APPLICATION_ID, Database, library_errors
+from tensors.db.problems import backups
+from tensors.errors import LibraryError
+
+KEPT_BACKUPS = 3
+
+
+def migrations() -> list[str]:
+    """The SQL of all migrations, in order."""
+    found = sorted(entry.name for entry in (files("tensors") / "migrations").iterdir() if entry.name.endswith(".sql"))
+    return [(files("tensors") / "migrations" / name).read_text(encoding="utf-8") for name in found]
+
+
+def check_ours(database: Database, newest: int) -> None:
+    """Raise `LibraryError` for a database of another program, or of a newer tsr."""
+    # In one transaction: another process may be making it just now.
+    database.connection.execute("BEGIN")
+    version, application = database.version, database.pragma("application_id")
+    empty = not version and not database.pragma("schema_version")
+    database.connection.execute("COMMIT")
+    path = database.path
+    if application != APPLICATION_ID and not empty:
+        raise LibraryError(
+            f"{path} is a database of another program, or of a tsr from before this library",
+            hint=f"move it away, and tsr makes a new one: mv {path} {path}.old",
+        )
+    if version > newest:
+        raise LibraryError(
+            f"{path} is of a newer tsr: it has version {version}, and this tsr knows up to {newest}",
+            hint=f"update tsr, or put the newer one's backup in its place: {path}.backup-v{newest}",
+        )
+
+
+def migrate(database: Database, steps: Sequence[str]) -> None:
+    """Apply the migrations that are missing. Several processes may do this at once. Raises `LibraryError`."""
+    if database.version == len(steps):
+        return
+    connection = database.connection
+    # Tables that others refer to can only be rebuilt like this; the references are checked before each step's end.
+    connection.execute("PRAGMA foreign_keys = OFF")
+    try:
+        saved = False
+        while database.version < len(steps):
+            with database.atomic():
+                # Another process may have done it while this one waited.
+                version = database.version
+                if version < len(steps):
+                    if version and not saved:
+                        back_up(database, version)
+                        saved = True
+                    _apply(connection, steps[version], version + 1)
+    finally:
+        connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _apply(connection: sqlite3.Connection, script: str, version: int) -> None:
+    for statement in statements(script):
+        connection.execute(statement)
+    broken = connection.execute("PRAGMA foreign_key_check").fetchone()
+    if broken:
+        raise LibraryError(
+            f"migration {version} left a row of {broken[0]} without its {broken[2]}; nothing was changed"
+        )
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {version}")
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script: `executescript` would end the transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement
+
+
+def back_up(database: Database, version: int) -> Path:
+    """Copy a database beside itself, as it is in the present transaction. The newest three copies are kept."""
+    target = database.path.with_name(f"{database.path.name}.backup-v{version}")
+    temporary = target.with_name(f".{target.name}{TEMPORARY_SUFFIX}")
+    try:
+        temporary.unlink(missing_ok=True)
+        with library_errors(target):
+            _copy(database.connection, temporary)
+        _sync(temporary)
+        os.replace(temporary, target)
+        sync_directory(target.parent)
+        for old in [backup for backup in backups(database.path) if backup != target][KEPT_BACKUPS - 1 :]:
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise LibraryError(f"{database.path} needs a backup first, and {target} cannot be written: {said}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _copy(source: sqlite3.Connection, target: Path) -> None:
+    copy = sqlite3.connect(target, isolation_level=None)
+    try:
+        # It is synced as a whole afterwards, and nobody needs half of it.
+        copy.execute("PRAGMA journal_mode = OFF")
+        copy.execute("PRAGMA synchronous = OFF")
+        source.backup(copy)
+    finally:
+        copy.close()
+
+
+def _sync(file: Path) -> None:
+    handle = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

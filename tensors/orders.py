@@ -1,0 +1,82 @@
+"""What a job was asked for and what came of it, as it is stored."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from tensors.types.generation import GenerateRequest, Settings
+from tensors.types.jobs import ErrorInfo, Job
+from tensors.types.library import CacheReport, CacheRequest, LinkReport, LinkRequest, ScanReport, ScanRequest
+
+KINDS = ("generate", "scan", "link", "cache")
+"""Of jobs."""
+
+LibraryRequest = ScanRequest | LinkRequest | CacheRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordered:
+    """A job's input: exactly one of the requests is there, and says which kind it is."""
+
+    created: str
+    fingerprint: str
+    """SHA256 of the request, to tell a repeated one from another one under the same idempotency key."""
+    settings: Settings | None = None
+    scan: ScanRequest | None = None
+    link: LinkRequest | None = None
+    cache: CacheRequest | None = None
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+        if self.settings:
+            return "generate"
+        return "scan" if self.scan else "link" if self.link else "cache"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A job's output."""
+
+    state: str
+    images: tuple[str, ...] = ()
+    error: ErrorInfo | None = None
+    finished: str | None = None
+    """By our clock: the store's own counts whole seconds."""
+    scan: ScanReport | None = None
+    link: LinkReport | None = None
+    cache: CacheReport | None = None
+
+
+def order_library(request: LibraryRequest, *, created: str) -> Ordered:
+    """The order for work on the library."""
+    fingerprint = fingerprint_of(request)
+    match request:
+        case ScanRequest():
+            return Ordered(created=created, fingerprint=fingerprint, scan=request)
+        case LinkRequest():
+            return Ordered(created=created, fingerprint=fingerprint, link=request)
+        case CacheRequest():
+            return Ordered(created=created, fingerprint=fingerprint, cache=request)
+
+
+def fingerprint_of(request: GenerateRequest | LibraryRequest) -> str:
+    """What two requests share only when they are the same."""
+    return hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+
+
+def finished(job: Job, outcome: Outcome) -> Job:
+    """A job with its outcome."""
+    return replace(
+        job,
+        state=outcome.state,
+        images=outcome.images,
+        error=outcome.error,
+        finished=outcome.finished,
+        scan=outcome.scan,
+        link=outcome.link,
+        cache=outcome.cache,
+    )

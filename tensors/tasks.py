@@ -1,0 +1,86 @@
+"""What each kind of job does, with a server and without."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from tensors.events import JobLog
+from tensors.library import Library, Report, Stop
+from tensors.orders import Ordered, Outcome
+from tensors.types.jobs import Progress
+from tensors.worker import Order, Worker
+
+T = TypeVar("T")
+
+_TELL_SECONDS = 0.1
+"""Progress of one phase is told at most so often."""
+
+
+class Tasks:
+    """Does what jobs ask for."""
+
+    def __init__(self, worker: Callable[[], Worker], library: Library) -> None:
+        """`worker` is asked for only when there is something to draw: it needs an engine."""
+        self._worker = worker
+        self._library = library
+
+    async def run(self, job_id: str, ordered: Ordered, log: JobLog) -> Outcome:
+        """Do a job to its end, telling `log` how far it is.
+
+        Cancelled, it returns only when the work has really stopped. Raises what the work raises.
+        """
+        if ordered.settings:
+            log.publish("running", Progress(phase="loading", images=ordered.settings.batch_size))
+            await self._worker().draw(
+                Order(job_id, ordered.created, ordered.settings),
+                report=lambda progress: log.publish("running", progress),
+                saved=log.add_image,
+            )
+            return Outcome(state="succeeded")
+        if ordered.scan:
+            log.publish("running", Progress(phase="listing"))
+            return Outcome(state="succeeded", scan=await _in_thread(log, partial(self._library.run_scan, ordered.scan)))
+        log.publish("running", Progress(phase="matching" if ordered.link else "fetching"))
+        if ordered.link:
+            return Outcome(state="succeeded", link=await _in_thread(log, partial(self._library.run_link, ordered.link)))
+        assert ordered.cache
+        return Outcome(state="succeeded", cache=await _in_thread(log, partial(self._library.run_cache, ordered.cache)))
+
+
+async def _in_thread(log: JobLog, work: Callable[[Report, Stop], T]) -> T:
+    """Work that blocks, in a thread; cancelled, it is told to stop and waited for: it has files and a database open."""
+    loop = asyncio.get_running_loop()
+    stopping = threading.Event()
+
+    def tell(progress: Progress) -> None:
+        loop.call_soon_threadsafe(log.publish, "running", progress)
+
+    thread = asyncio.ensure_future(asyncio.to_thread(work, _Teller(tell), stopping.is_set))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        stopping.set()
+        await asyncio.wait({thread})
+        # What it ended with does not matter any more.
+        thread.exception()
+        raise
+
+
+class _Teller:
+    """Passes progress on, but not more often than a person can follow."""
+
+    def __init__(self, tell: Callable[[Progress], None]) -> None:
+        self._tell = tell
+        self._phase = ""
+        self._told = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        moment = time.monotonic()
+        if progress.phase != self._phase or moment - self._told >= _TELL_SECONDS or progress.done == progress.total:
+            self._phase, self._told = progress.phase, moment
+            self._tell(progress)
