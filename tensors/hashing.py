@@ -14,7 +14,6 @@ import errno
 import hashlib
 import itertools
 import os
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,10 +21,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-import msgspec
-
-from tensors.atomic import write_atomic
-from tensors.decoding import NOT_THAT_JSON
 from tensors.header import BrokenHeader, read_header
 from tensors.source import Source, regular
 
@@ -389,39 +384,3 @@ def autov3_of(path: Path) -> str | None:
     except BrokenHeader:
         return None
     return sha256_of(path, start=header.data_start) if header.format == "safetensors" else None
-
-
-class HashCache:
-    """Hashes by path, size and modification time, in one JSON file."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._lock = threading.Lock()
-
-    def sha256(self, path: Path) -> str:
-        """The file's SHA256. Raises `OSError`."""
-        return self._remembered("sha256", path, sha256_of) or ""
-
-    def autov3(self, path: Path) -> str | None:
-        """The file's AutoV3, None when it has none. Raises `OSError`."""
-        return self._remembered("autov3", path, autov3_of)
-
-    def _load(self) -> dict[str, str | None]:
-        try:
-            return msgspec.json.decode(self._file.read_bytes(), type=dict[str, str | None])
-        except (FileNotFoundError, *NOT_THAT_JSON):
-            # A cache that cannot be read is an empty one: hashes can always be computed again.
-            return {}
-
-    def _remembered(self, kind: str, path: Path, compute: Callable[[Path], str | None]) -> str | None:
-        stat = path.stat()
-        key = f"{kind} {stat.st_size} {stat.st_mtime_ns} {path.resolve()}"
-        with self._lock:
-            known = self._load()
-        if key in known:
-            return known[key]
-        value = compute(path)
-        with self._lock:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._file, msgspec.json.encode({**self._load(), key: value}))
-        return value

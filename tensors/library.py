@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from tensors.clock import now
 from tensors.config import Config
 from tensors.db.database import Database
-from tensors.errors import InvalidRequest, NotFound, NotInCatalog, OutsideFolders
+from tensors.errors import InvalidRequest, LibraryError, NotFound, NotInCatalog, OutsideFolders
 from tensors.types.base import Page
 
 if TYPE_CHECKING:
@@ -255,6 +255,19 @@ class Library:
         with self.open() as database:
             return delete_model(database, model_id)
 
+    def known_hash(self, path: Path, kind: str) -> str | None:
+        """The hash of that kind (`sha256`, `autov3`, ...) that is known of a file as it is now. Raises `OSError`."""
+        from tensors.db.known import known_hash
+
+        if not self._path.exists():
+            return None
+        try:
+            with self.open() as database:
+                return known_hash(database, path, kind)
+        except LibraryError:
+            # Whoever asks can compute it: a library that is broken keeps nobody from drawing.
+            return None
+
     def count_files(self, model_ids: Sequence[int]) -> dict[int, int]:
         """How many files that are there belong to each of these models; those with none are left out."""
         from tensors.db.catalog import count_files
@@ -286,8 +299,8 @@ class Library:
 
     def _allowed(self, named: str) -> Path:
         """A path somebody named, absolute. Raises `OutsideFolders` where only the configured ones may be seen."""
-        if "\0" in named:
-            raise InvalidRequest("a path cannot contain a NUL character")
+        if not named or "\0" in named:
+            raise InvalidRequest("a path must not be empty or contain a NUL character")
         path = Path(named).expanduser()
         if not self._confined:
             return Path(os.path.abspath(path))

@@ -15,8 +15,9 @@ from tensors.engines.process import ProcessEngine, Report
 from tensors.engines.sd_server import MAX_BATCH
 from tensors.errors import EngineDied, EngineError, EngineStartFailed, TsrError
 from tensors.gallery import Gallery
-from tensors.hashing import HashCache
+from tensors.hash_cache import HashCache
 from tensors.inputs import Inputs
+from tensors.library import Library
 from tensors.models import ModelFiles
 from tensors.png import NotPng, size
 from tensors.types.gallery import Image
@@ -81,7 +82,7 @@ class Worker:
             gallery=Gallery(config.gallery_dir),
             files=ModelFiles(config),
             inputs=inputs,
-            hashes=HashCache(config.data_dir / "cache" / "hashes.json"),
+            hashes=HashCache(config.data_dir / "cache" / "hashes.json", Library(config).known_hash),
         )
 
     async def draw(self, order: Order, report: Report, saved: Saved) -> None:

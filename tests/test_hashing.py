@@ -12,7 +12,6 @@ import threading
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count, islice
 from pathlib import Path
@@ -27,7 +26,6 @@ import tensors
 from tensors import hashing
 from tensors.hashing import (
     FileChanged,
-    HashCache,
     Hashes,
     HashingStopped,
     autov3_of,
@@ -532,70 +530,3 @@ def test_autov3_is_of_the_weights_alone(model: Path) -> None:
     assert autov3_of(model) == hashlib.sha256(b"\1\2\3\4").hexdigest()
     model.write_bytes(b"GGUF")
     assert autov3_of(model) is None
-
-
-def test_what_is_known_is_not_read_again(model: Path, store: Path, reads: list[Path]) -> None:
-    expected = (hashlib.sha256(SAFETENSORS).hexdigest(), hashlib.sha256(b"\1\2\3\4").hexdigest())
-    first = HashCache(store)
-    assert (first.sha256(model), first.autov3(model)) == expected
-    assert reads == [model, model]
-    for cache in (first, HashCache(store)):
-        assert (cache.sha256(model), cache.autov3(model)) == expected
-    assert len(reads) == 2
-
-
-def test_that_a_file_has_no_autov3_is_known_too(model: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model.write_bytes(b"GGUF")
-    assert HashCache(store).autov3(model) is None
-    monkeypatch.setattr(hashing, "autov3_of", lambda path: pytest.fail("computed again"))
-    assert HashCache(store).autov3(model) is None
-
-
-def test_one_file_by_two_ways_is_hashed_once(model: Path, store: Path, reads: list[Path], tmp_path: Path) -> None:
-    link = tmp_path / "link.safetensors"
-    link.symlink_to(model)
-    cache = HashCache(store)
-    assert cache.sha256(link) == cache.sha256(model)
-    assert len(reads) == 1
-
-
-def test_a_file_that_changed_is_hashed_again(model: Path, store: Path, reads: list[Path]) -> None:
-    cache = HashCache(store)
-    before = cache.sha256(model)
-    stat = model.stat()
-    model.write_bytes(SAFETENSORS + b"\5")
-    os.utime(model, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    longer = cache.sha256(model)
-    model.write_bytes(SAFETENSORS[:-1] + b"\5")
-    os.utime(model, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    other = cache.sha256(model)
-    assert len({before, longer, other}) == 3
-    assert other == hashlib.sha256(model.read_bytes()).hexdigest()
-    assert len(reads) == 3
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"a": 5}', b'{"\xff": null}', b"[" * 100_000])
-def test_a_broken_cache_is_an_empty_one(content: bytes, model: Path, store: Path) -> None:
-    store.parent.mkdir()
-    store.write_bytes(content)
-    expected = hashlib.sha256(SAFETENSORS).hexdigest()
-    assert HashCache(store).sha256(model) == expected
-    assert expected.encode() in store.read_bytes()
-
-
-def test_a_file_that_is_not_there_is_an_os_error(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        HashCache(store).sha256(tmp_path / "none")
-    assert not store.exists()
-
-
-def test_threads_that_hash_at_once_all_are_remembered(store: Path, tmp_path: Path, reads: list[Path]) -> None:
-    paths = [tmp_path / f"{number}.bin" for number in range(16)]
-    for number, path in enumerate(paths):
-        path.write_bytes(bytes([number]))
-    cache = HashCache(store)
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(cache.sha256, paths))
-    assert found == [hashlib.sha256(bytes([number])).hexdigest() for number in range(16)]
-    assert [HashCache(store).sha256(path) for path in paths] == found
-    assert len(reads) == 16

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tensors.clock import from_epoch_ms
 from tensors.db.files import load_file
+from tensors.db.known import known_file
 from tensors.errors import InvalidRequest, NotFound
 from tensors.header import BrokenHeader, Header, read_header
 from tensors.identify import identify, training_tags
@@ -22,6 +23,8 @@ _SHOWN_TAGS = 50
 
 def inspect_file(database: Database, path: Path) -> FileDetails:
     """See `tensors.service.Db.info`. With what the library knows about the file, when it has not changed since."""
+    if path.is_dir():
+        raise InvalidRequest(f"{path} is a folder, not a model file", hint="tsr db scan FOLDER")
     try:
         stat = path.stat()
         header = read_header(path)
@@ -31,13 +34,10 @@ def inspect_file(database: Database, path: Path) -> FileDetails:
         raise InvalidRequest(f"{path.name} {error}") from None
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be read: {error.strerror or error}") from None
-    row = database.connection.execute(
-        "SELECT id FROM files WHERE directory = ? AND name = ? AND size = ? AND mtime_ns = ? AND missing_since IS NULL",
-        (str(path.parent), path.name, stat.st_size, stat.st_mtime_ns),
-    ).fetchone()
-    if row:
+    file_id = known_file(database, path, stat)
+    if file_id is not None:
         # The library leaves long values out.
-        return replace(load_file(database, row[0]), metadata=_metadata(header))
+        return replace(load_file(database, file_id), metadata=_metadata(header))
     return _described(path, stat, header)
 
 
