@@ -134,9 +134,10 @@ def scratch() -> Iterator[Path]:
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """An environment without this machine's settings of tsr."""
-    foreign = ("TSR_", "FAKE_SD_", "XDG_", "DBOS")
+    """An environment without this machine's settings of tsr. Compiled modules are kept, as an installation does."""
+    foreign = ("TSR_", "FAKE_SD_", "XDG_", "DBOS", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    kept["PYTHONPYCACHEPREFIX"] = str(folder / "compiled")
     return {**kept, "TSR_DATA_DIR": str(folder / "data"), "TSR_CONFIG": os.devnull, **more}
 
 

@@ -1,4 +1,4 @@
-"""How long `tsr --help` takes, of what the interpreter itself needs to start and do nothing.
+"""How long `tsr --help` and `tsr db list` take, of what the interpreter itself needs to start and do nothing.
 
 `tsr` is the installed script. `import click` shows how much of it is the library that every command needs.
 """
@@ -13,8 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks._measure import Report, environment, finish, interleaved, parser, ratios, scratch
+from benchmarks.scan import make_tree
 
 LIMIT = 5
+LIST_LIMIT = 6
+FILES = 500
 PYTHON = sys.executable
 
 
@@ -42,13 +45,24 @@ def measure(rounds: int) -> Report:
     tsr = script()
     with scratch() as folder:
         env = environment(folder)
+        subprocess.run(
+            [tsr, "db", "scan", str(make_tree(folder / "models", FILES))],
+            env=env,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        listing = f"tsr db list, {FILES} files"
         commands = {
             "python -c pass": [PYTHON, "-c", "pass"],
             "python -c 'import click'": [PYTHON, "-c", "import click"],
             "tsr --help": [tsr, "--help"],
             "tsr generate --help": [tsr, "generate", "--help"],
             "tsr images list, nothing there": [tsr, "images", "list"],
+            listing: [tsr, "db", "list", "-n", str(FILES)],
         }
+        for command in commands.values():
+            # The first run compiles what it imports.
+            subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         found = interleaved(rounds, **{name: starting(command, env) for name, command in commands.items()})
     for name, values in found.items():
         report.add(name, values, "ms")
@@ -57,6 +71,7 @@ def measure(rounds: int) -> Report:
         if name.startswith("tsr"):
             report.add(f"  {name}, of python -c pass", values, "x")
     report.bar("tsr --help, of python -c pass", of_pass["tsr --help"], LIMIT, "x")
+    report.bar(f"{listing}, of python -c pass", of_pass[listing], LIST_LIMIT, "x")
     return report
 
 
