@@ -31,6 +31,9 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.listeners
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.hashing
+	$(BIN)/python -m benchmarks.scan
+	$(BIN)/python -m benchmarks.search
 
 ## docs: write the generated parts of docs/
 docs: $(VENV)/.test
