@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
+
+from zlib_ng import zlib_ng
 
 from tensors.base_models import family_of_base_model
 from tensors.db.records import read_versions
@@ -66,7 +67,7 @@ def write_models(database: Database, records: Iterable[ModelRecord], *, fetched_
         connection.execute(_MODEL, _model_row(database, model, fetched_at))
     connection.executemany(
         _DOCUMENT,
-        [(model.id, zlib.compress(model.document, _COMPRESSION)) for model in models.values() if model.document],
+        [(model.id, zlib_ng.compress(model.document, _COMPRESSION)) for model in models.values() if model.document],
     )
     connection.executemany("DELETE FROM model_tags WHERE model_id = ?", [(model_id,) for model_id in known])
     _write_tags(connection, {model.id: model.tags for model in models.values()})
