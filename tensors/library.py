@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tensors.civitai.client import Civitai
-    from tensors.db.scan import Folder
+    from tensors.db.walk import Folder
     from tensors.types.catalog import Model, ModelDetails
     from tensors.types.files import File, FileDetails, Triggers
     from tensors.types.jobs import Progress
@@ -279,19 +279,18 @@ class Library:
 
     def folders(self) -> list[Folder]:
         """The configured folders. The data directory's own need not be there."""
-        from tensors.db.scan import Folder
+        from tensors.db.walk import Folder
 
         own = Folder(self._config.data_dir / "models", optional=True)
         named = [Folder(path, kind) for setting, kind in FOLDERS.items() for path in self._config[setting]]
         return [own, *named]
 
     def _wanted(self, database: Database, directories: Sequence[str]) -> list[Folder]:
-        from tensors.db.scan import Folder
+        from tensors.db.walk import Folder
 
         configured = self.folders()
         if directories:
-            kinds = {folder.path: folder.kind for folder in configured}
-            return [Folder(path, kinds.get(path)) for path in map(self._allowed, directories)]
+            return [Folder(path, _kind_of(path, configured)) for path in map(self._allowed, directories)]
         known = {folder.path for folder in configured}
         before = [Path(path) for (path,) in database.connection.execute("SELECT path FROM folders ORDER BY path")]
         remembered = [Folder(path) for path in before if path not in known and not _below(path, known)]
@@ -330,6 +329,12 @@ class Library:
             yield civitai
         finally:
             civitai.close()
+
+
+def _kind_of(path: Path, configured: Sequence[Folder]) -> str | None:
+    """What the nearest configured folder at or above a path says about its files."""
+    above = [folder for folder in configured if path == folder.path or folder.path in path.parents]
+    return max(above, key=lambda folder: len(folder.path.parts)).kind if above else None
 
 
 def _below(path: Path, folders: Iterable[Path]) -> bool:

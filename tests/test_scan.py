@@ -18,7 +18,7 @@ from scanning import LARGE, Shelf, gguf_bytes, model_bytes, unknown_bytes, write
 import tensors.db.finding
 import tensors.db.listing
 from tensors.db.finding import signed
-from tensors.db.scan import Folder
+from tensors.db.scan import Folder, Stopped
 
 SIZES = pytest.mark.parametrize("weights", [0, LARGE], ids=["small", "large"])
 """A small file is hashed while it is listed, a large one after all is listed."""
@@ -314,10 +314,14 @@ def test_a_scan_leaves_the_users_files_alone(shelf: Shelf) -> None:
     assert state() == before
 
 
-def test_a_scan_gives_the_database_its_memory_back(shelf: Shelf) -> None:
-    settings = [shelf.query(f"PRAGMA {name}") for name in ("cache_size", "mmap_size")]
+def test_a_scan_leaves_the_connection_as_it_was(shelf: Shelf) -> None:
+    names = ("cache_size", "mmap_size", "wal_autocheckpoint")
+    settings = [shelf.query(f"PRAGMA {name}") for name in names]
     shelf.scan()
-    assert [shelf.query(f"PRAGMA {name}") for name in ("cache_size", "mmap_size")] == settings
+    assert [shelf.query(f"PRAGMA {name}") for name in names] == settings
+    with pytest.raises(Stopped):
+        shelf.scan(stop=lambda: True)
+    assert [shelf.query(f"PRAGMA {name}") for name in names] == settings
 
 
 @pytest.mark.parametrize(

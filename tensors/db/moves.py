@@ -23,8 +23,7 @@ _TABLES = """
     CREATE TEMP TABLE IF NOT EXISTS scanned (path TEXT, low TEXT, high TEXT);
     CREATE TEMP TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY, directory TEXT, name TEXT);
     CREATE TEMP TABLE IF NOT EXISTS newcomers (
-        inode INTEGER, mtime_ns INTEGER, size INTEGER, id INTEGER, directory TEXT, name TEXT,
-        PRIMARY KEY (inode, mtime_ns, size, id)
+        inode INTEGER, mtime_ns INTEGER, size INTEGER, id INTEGER, PRIMARY KEY (inode, mtime_ns, size, id)
     ) WITHOUT ROWID;
     CREATE TEMP TABLE IF NOT EXISTS compared (id INTEGER PRIMARY KEY);
     DELETE FROM temp.scanned;
@@ -48,15 +47,16 @@ _KNOWN_NOTHING_OF = """
 # Some file systems know no inodes: there all files have the number 0.
 _NEWCOMERS = """
     INSERT INTO temp.newcomers
-    SELECT inode, mtime_ns, size, id, directory, name FROM undecided CROSS JOIN files ON id = file_id
+    SELECT inode, mtime_ns, size, id FROM undecided CROSS JOIN files ON id = file_id
     WHERE NOT listed AND former_sha256 IS NULL AND missing_since IS NULL AND inode <> 0
         AND id NOT IN (SELECT id FROM temp.gone)"""
 _SAME_INODE = """
-    SELECT files.id, files.directory, files.name, new.id, new.directory, new.name,
-        files.missing_since IS NOT NULL OR files.id IN (SELECT id FROM temp.gone)
-    FROM files
-    CROSS JOIN temp.newcomers AS new
-        ON new.inode = files.inode AND new.mtime_ns = files.mtime_ns AND new.size = files.size AND new.id <> files.id"""
+    SELECT old.id, old.directory, old.name, new.id, new.directory, new.name,
+        old.missing_since IS NOT NULL OR old.id IN (SELECT id FROM temp.gone)
+    FROM files AS old
+    CROSS JOIN temp.newcomers AS same
+        ON same.inode = old.inode AND same.mtime_ns = old.mtime_ns AND same.size = old.size AND same.id <> old.id
+    CROSS JOIN files AS new ON new.id = same.id"""
 # A file waits until all new ones of its size are hashed: which of several is which must not depend on who was first.
 _WAITING = f"""
     SELECT size FROM undecided CROSS JOIN files ON id = file_id

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tensors.types.jobs import Progress
     from tensors.types.library import ScanReport
 
-_CACHE_KIB = 2048
+_SETTINGS = {"cache_size": -2048, "mmap_size": 0, "wal_autocheckpoint": 4000}
+"""KiB, bytes, pages."""
 
 __all__ = ["Folder", "Stopped", "scan"]
 
@@ -38,14 +39,14 @@ def scan(
     """Bring the library in line with what is in and below `folders`.
 
     `hash`: also hash what has no hashes. `full`: read all files again, also those that have not changed. `report` hears
-    of both phases, `listing` and `hashing`; both functions are called in this thread.
+    of both phases, `listing` and `hashing`, in this thread; `stop` is asked by several.
 
     Raises:
         Stopped: within a second after `stop` says so. What was done by then is kept.
         LibraryError: when the database cannot be written.
     """
     tally = Tally(report, stop)
-    with _little_memory(database):
+    with _in_one_pass(database):
         list_files(database, folders, tally, hash=hash, full=full)
         if hash:
             hash_pending(database, tally)
@@ -54,12 +55,15 @@ def scan(
 
 
 @contextmanager
-def _little_memory(database: Database) -> Iterator[None]:
-    """Keep little of the database in memory: a scan goes through it once, and a cache would only grow with it."""
+def _in_one_pass(database: Database) -> Iterator[None]:
+    """Set the connection up for a scan, and back again: it goes through everything once, and writes much of it.
+
+    A cache would only grow with the library; and each time the log is brought into the database the disk is waited for.
+    """
     execute = database.connection.execute
-    before = {name: execute(f"PRAGMA {name}").fetchone()[0] for name in ("cache_size", "mmap_size")}
-    execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    execute("PRAGMA mmap_size = 0").close()
+    before = {name: execute(f"PRAGMA {name}").fetchone()[0] for name in _SETTINGS}
+    for name, value in _SETTINGS.items():
+        execute(f"PRAGMA {name} = {value}").close()
     try:
         yield
     finally:
