@@ -91,7 +91,7 @@ def _model(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
     "--model",
     metavar="MODEL[@VERSION]",
     callback=_model,
-    help="Link one FILE by hand: the numbers or the address of its page; 'none': it is not there; 'auto': by hash again.",
+    help="Link one FILE by hand: numbers or address of its page; 'none': not there; 'auto': by hash again.",
 )
 @detach_option
 @remote_option

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,18 +162,27 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 def check(database: Database) -> LibraryCheck:
     """Whether a library is sound. A search index that does not fit the models is built anew. Raises `LibraryError`."""
-    from collections import Counter
-
     from tensors.db import search_index
     from tensors.types.library import LibraryCheck
 
     with library_errors(database.path):
-        said = [text for (text,) in database.connection.execute("PRAGMA integrity_check") if text != "ok"]
-        # Newer versions of SQLite look at the search index here, too.
-        problems = [text for text in said if "_search" not in text]
-        lost = Counter(row[:3:2] for row in database.connection.execute("PRAGMA foreign_key_check"))
-        problems += [f"{count} rows of {table} are of {of} that are not there" for (table, of), count in lost.items()]
+        problems = _problems(database.connection)
         if problems or search_index.is_sound(database):
             return LibraryCheck(sound=not problems, problems=tuple(problems))
         search_index.rebuild(database)
     return LibraryCheck(sound=True, mended=("the search index did not fit the models: it was built anew",))
+
+
+def _problems(connection: sqlite3.Connection) -> list[str]:
+    try:
+        said = [text for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
+        orphans = Counter(row[:3:2] for row in connection.execute("PRAGMA foreign_key_check"))
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        return [str(error)]
+    # Newer versions of SQLite look at the search index here, too.
+    problems = [text for text in said if "_search" not in text]
+    return problems + [
+        f"{count} rows of {table} are of {of} that are not there" for (table, of), count in orphans.items()
+    ]

@@ -7,8 +7,10 @@ that has anything in it is copied first, to `models.db.backup-v{N}`, N being its
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -40,9 +42,10 @@ def check_ours(database: Database, newest: int) -> None:
             hint=f"move it away, and tsr makes a new one: mv {path} {path}.old",
         )
     if version > newest:
+        backup = path.with_name(f"{path.name}.backup-v{newest}")
         raise LibraryError(
             f"{path} is of a newer tsr: it has version {version}, and this tsr knows up to {newest}",
-            hint=f"update tsr, or put the newer one's backup in its place: {path}.backup-v{newest}",
+            hint="update tsr" + (f", or put {backup} in its place" if backup.exists() else ""),
         )
 
 
@@ -54,14 +57,15 @@ def migrate(database: Database, steps: Sequence[str]) -> None:
     # Tables that others refer to can only be rebuilt like this; the references are checked before each step's end.
     connection.execute("PRAGMA foreign_keys = OFF")
     try:
-        saved = False
+        # What is made just now needs no backup.
+        saved = database.version == 0
         while database.version < len(steps):
             with database.atomic():
                 # Another process may have done it while this one waited.
                 version = database.version
                 if version < len(steps):
-                    if version and not saved:
-                        back_up(database, version)
+                    if not saved:
+                        back_up(database.path, version)
                         saved = True
                     _apply(connection, steps[version], version + 1)
     finally:
@@ -69,22 +73,26 @@ def migrate(database: Database, steps: Sequence[str]) -> None:
 
 
 def _apply(connection: sqlite3.Connection, script: str, version: int) -> None:
+    lost = _lost_rows(connection)
     for statement in statements(script):
         connection.execute(statement)
-    broken = connection.execute("PRAGMA foreign_key_check").fetchone()
-    if broken:
-        raise LibraryError(
-            f"migration {version} left a row of {broken[0]} without its {broken[2]}; nothing was changed"
-        )
+    if _lost_rows(connection) > lost:
+        raise LibraryError(f"migration {version} would lose what rows refer to; nothing was changed")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {version}")
+
+
+def _lost_rows(connection: sqlite3.Connection) -> int:
+    """How many rows refer to one that is not there."""
+    return len(connection.execute("PRAGMA foreign_key_check").fetchall())
 
 
 def statements(script: str) -> Iterator[str]:
     """The statements of a script: `executescript` would end the transaction."""
     statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
+    for piece in re.split("(?<=;)", script):
+        statement += piece
+        # A semicolon can also stand in a text, a comment or a trigger.
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
@@ -92,36 +100,36 @@ def statements(script: str) -> Iterator[str]:
         yield statement
 
 
-def back_up(database: Database, version: int) -> Path:
-    """Copy a database beside itself, as it is in the present transaction. The newest three copies are kept."""
-    target = database.path.with_name(f"{database.path.name}.backup-v{version}")
+def back_up(path: Path, version: int) -> Path:
+    """Copy a library beside itself, as it was when the present transaction began. The newest three copies are kept."""
+    target = path.with_name(f"{path.name}.backup-v{version}")
     temporary = target.with_name(f".{target.name}{TEMPORARY_SUFFIX}")
     try:
         temporary.unlink(missing_ok=True)
-        with library_errors(target):
-            _copy(database.connection, temporary)
-        _sync(temporary)
-        os.replace(temporary, target)
+        try:
+            with library_errors(target):
+                _copy(path, temporary)
+            _sync(temporary)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
         sync_directory(target.parent)
-        for old in [backup for backup in backups(database.path) if backup != target][KEPT_BACKUPS - 1 :]:
-            old.unlink(missing_ok=True)
     except OSError as error:
         said = error.strerror or str(error)
-        raise LibraryError(f"{database.path} needs a backup first, and {target} cannot be written: {said}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise LibraryError(f"{path} needs a backup first, and {target} cannot be written: {said}") from error
+    with suppress(OSError):
+        for old in [backup for backup in backups(path) if backup != target][KEPT_BACKUPS - 1 :]:
+            old.unlink()
     return target
 
 
-def _copy(source: sqlite3.Connection, target: Path) -> None:
-    copy = sqlite3.connect(target, isolation_level=None)
-    try:
+def _copy(source: Path, target: Path) -> None:
+    # A connection that writes cannot be copied from. A second one sees what was there before.
+    with closing(sqlite3.connect(source)) as reader, closing(sqlite3.connect(target, isolation_level=None)) as copy:
         # It is synced as a whole afterwards, and nobody needs half of it.
         copy.execute("PRAGMA journal_mode = OFF")
         copy.execute("PRAGMA synchronous = OFF")
-        source.backup(copy)
-    finally:
-        copy.close()
+        reader.backup(copy)
 
 
 def _sync(file: Path) -> None:

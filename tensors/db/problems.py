@@ -40,20 +40,23 @@ def problem(path: Path, error: sqlite3.DatabaseError) -> LibraryError:
 
 def backups(path: Path) -> list[Path]:
     """The backups of a library, the newest first."""
-    found = path.parent.glob(f"{path.name}.backup-v*")
+    found = [file for file in path.parent.iterdir() if file.name.startswith(f"{path.name}.backup-v")]
     return sorted(found, key=lambda file: (file.stat().st_mtime_ns, file.name), reverse=True)
 
 
 def _aside(path: Path) -> str:
-    newest = next((f"put {file} in its place, or " for file in backups(path)), "")
+    try:
+        newest = "".join(f"put {file} in its place, or " for file in backups(path)[:1])
+    except OSError:
+        newest = ""
     return f"{newest}move it away: tsr makes a new one, and `tsr db scan` fills it"
 
 
 def _cannot_open(path: Path) -> LibraryError:
     """SQLite does not say why, so look."""
-    if path.is_dir():
+    if os.path.isdir(path):
         return LibraryError(f"{path} is a folder, not a database", hint="move it away")
     for needed in (path, path.parent):
-        if needed.exists() and not os.access(needed, os.R_OK | os.W_OK):
+        if os.path.exists(needed) and not os.access(needed, os.R_OK | os.W_OK):
             return LibraryError(f"{needed} may not be written by this user", hint="check its owner and rights")
     return LibraryError(f"{path} cannot be opened", hint=f"check the owner and rights of {path.parent}")

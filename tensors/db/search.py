@@ -75,7 +75,7 @@ _MODELS = """SELECT models.id, models.name, models.type, creators.name, download
         (SELECT count(*) FROM versions JOIN links ON version_id = versions.id JOIN files ON files.id = file_id
             WHERE model_id = models.id AND missing_since IS NULL)
     FROM json_each(?) AS wanted CROSS JOIN models ON search_rowid = wanted.value
-    LEFT JOIN creators ON creators.id = creator_id ORDER BY search_rowid"""
+    LEFT JOIN creators ON creators.id = creator_id ORDER BY wanted.key"""
 _TAGS = """SELECT model_id, tags.name FROM json_each(?) AS wanted
     CROSS JOIN model_tags ON model_id = wanted.value CROSS JOIN tags ON tags.id = tag_id ORDER BY model_id, position"""
 _VERSIONS = """SELECT model_id, base_model FROM json_each(?) AS wanted

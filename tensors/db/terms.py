@@ -21,11 +21,14 @@ _ACCENTS = re.compile("[\u0300-\u036f\ufe00-\ufe0f]")
 
 
 class _Separators(dict[int, str | int]):
-    """For `str.translate`: punctuation, spaces and what cannot be seen become a space."""
+    """For `str.translate`: punctuation, spaces and what cannot be seen become a space, a symbol a word of its own.
+
+    People put emoji right behind words, and do not ask for them.
+    """
 
     def __missing__(self, code: int) -> str | int:
-        separates = unicodedata.category(chr(code))[0] in "PZC"
-        self[code] = found = " " if separates else code
+        kind = unicodedata.category(chr(code))[0]
+        self[code] = found = " " if kind in "PZC" else f" {chr(code)} " if kind == "S" else code
         return found
 
 
