@@ -171,6 +171,35 @@ with Database(Path(sys.argv[1])) as database, database.atomic():
         assert check(database).sound
 
 
+class Busy:
+    """A connection that is refused a few times, as happens to all but one of those that open a new library."""
+
+    def __init__(self, refusals: int, code: int = sqlite3.SQLITE_BUSY_RECOVERY) -> None:
+        self.left = refusals
+        self.code = code
+
+    def execute(self, sql: str) -> Busy:
+        if not self.left:
+            return self
+        self.left -= 1
+        error = sqlite3.OperationalError("refused")
+        error.sqlite_errorcode = self.code
+        raise error
+
+    def close(self) -> None:
+        pass
+
+
+def test_who_is_refused_while_another_makes_the_library_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = Busy(3)
+    database_module._write_ahead(patient)  # type: ignore[arg-type]
+    assert patient.left == 0
+    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0)
+    for refused in (Busy(1000), Busy(1, sqlite3.SQLITE_IOERR)):
+        with pytest.raises(sqlite3.OperationalError, match="refused"):
+            database_module._write_ahead(refused)  # type: ignore[arg-type]
+
+
 # Transactions
 
 
@@ -386,6 +415,17 @@ def test_what_cannot_be_made_to_happen_here_has_words_too(code: int | None, mess
     assert found.hint
 
 
+def test_what_goes_wrong_after_opening_has_words_too(tmp_path: Path) -> None:
+    path = tmp_path / "models.db"
+    with (
+        pytest.raises(LibraryError, match=r"models\.db cannot be used: no such table: gone"),
+        Database(path) as database,
+    ):
+        database.connection.execute("SELECT 1 FROM gone")
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        database.connection.execute("SELECT 1")
+
+
 def test_mistakes_of_ours_stay_mistakes(library: Database) -> None:
     with pytest.raises(sqlite3.ProgrammingError), library.atomic():
         library.connection.execute("SELECT ?", ())
@@ -465,8 +505,15 @@ def test_damaged_pages_are_told(tmp_path: Path) -> None:
 
 
 def test_a_locked_library_is_not_taken_for_a_broken_index(library: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_model(library, 1, "Pony")
+    rebuilt: list[Database] = []
+    monkeypatch.setattr("tensors.db.search_index.rebuild", rebuilt.append)
     monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.05)
     with Database(library.path) as other, library.atomic(), pytest.raises(LibraryError, match="is locked"):
         check(other)
-    assert found_by(library, "pony") == [1]
+    assert rebuilt == []
+
+
+def test_a_check_that_is_broken_off_finds_nothing_wrong(library: Database) -> None:
+    library.connection.set_progress_handler(lambda: 1, 1)
+    with pytest.raises(LibraryError, match="interrupted"):
+        check(library)

@@ -17,6 +17,7 @@ from migrating import FIRST, REBUILD, ROWS, STEPS, WIDEN, expected_rows, migrate
 from power_cuts import cut_short
 
 from tensors.db.database import Database, check
+from tensors.db.migrate import migrate
 from tensors.errors import LibraryError
 
 FEW = 50
@@ -92,6 +93,22 @@ def test_a_migration_that_fails_leaves_version_and_data_of_before(
         assert check(database).sound
 
 
+def test_a_migration_and_its_number_are_one(tmp_path: Path) -> None:
+    path = tmp_path / "models.db"
+    old_library(path, rows=FEW)
+    before = dump(path)
+
+    def refuse(action: int, name: str | None, value: str | None, *_: str | None) -> int:
+        counts = (action, name, value) == (sqlite3.SQLITE_PRAGMA, "user_version", "2")
+        return sqlite3.SQLITE_DENY if counts else sqlite3.SQLITE_OK
+
+    with migrating_open(path) as database:
+        database.connection.set_authorizer(refuse)
+        with pytest.raises(LibraryError, match="not authorized"):
+            migrate(database, STEPS)
+    assert dump(path) == before
+
+
 def test_what_was_migrated_before_one_that_fails_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "models.db"
     old_library(path, rows=FEW)
@@ -158,20 +175,23 @@ def migrating_open(path: Path) -> Database:
         return Database(path)
 
 
-def test_the_newest_three_backups_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "models.db"
+def test_the_newest_three_backups_are_kept(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, oldest = tmp_path / "models.db", tmp_path_factory.mktemp("elsewhere") / "oldest.db"
     steps = [FIRST]
     old_library(path, rows=FEW)
     for number in range(1, 6):
         steps.append(f"CREATE TABLE t{number} (a)")
         use(steps, monkeypatch)
         Database(path).close()
+        if number == 1:
+            shutil.copy(tmp_path / "models.db.backup-v1", oldest)
     assert names(tmp_path) == ["models.db", *(f"models.db.backup-v{number}" for number in (3, 4, 5))]
     # An old one put back in place and migrated again: its backup is the newest now, whatever its number.
-    shutil.copy(tmp_path / "models.db.backup-v3", path)
-    (tmp_path / "models.db.backup-v3").unlink()
+    shutil.copy(oldest, path)
     Database(path).close()
-    assert names(tmp_path) == ["models.db", *(f"models.db.backup-v{number}" for number in (3, 4, 5))]
+    assert names(tmp_path) == ["models.db", *(f"models.db.backup-v{number}" for number in (1, 4, 5))]
 
 
 def test_without_a_backup_nothing_is_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +203,15 @@ def test_without_a_backup_nothing_is_migrated(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(LibraryError, match=r"needs a backup first, and .*backup-v1 cannot be written"):
         Database(path)
     assert dump(path) == before
+    assert names(tmp_path) == ["models.db", "models.db.backup-v1"]
+
+
+def test_what_an_earlier_try_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    path = tmp_path / "models.db"
+    old_library(path, rows=FEW)
+    (tmp_path / ".models.db.backup-v1.tmp").write_text("half of something" * 100)
+    migrate_all(path)
+    assert rows_of(tmp_path / "models.db.backup-v1") == expected_rows(FEW)
     assert names(tmp_path) == ["models.db", "models.db.backup-v1"]
 
 
