@@ -288,7 +288,9 @@ SHORT = st.text(alphabet="aAbÉé.", min_size=1, max_size=3)
 FOLDERS = st.lists(st.sampled_from(["m", "M", "a", "É"]), max_size=2).map(
     lambda parts: "".join(f"/{part}" for part in parts)
 )
-PATHS = st.builds("{}/{}{}".format, FOLDERS, SHORT, st.sampled_from([".gguf", ".GGUF", ".safetensors"]))
+# Scans leave hidden files alone.
+NAMES = SHORT.filter(lambda name: not name.startswith("."))
+PATHS = st.builds("{}/{}{}".format, FOLDERS, NAMES, st.sampled_from([".gguf", ".GGUF", ".safetensors"]))
 ASKED = st.one_of(PATHS, PATHS.map(lambda path: path.lstrip("/")), PATHS.map(lambda path: Path(path).stem), SHORT)
 
 

@@ -83,7 +83,7 @@ def _by_name(database: Database, name: str) -> list[_Candidate]:
     if os.path.isabs(name) or not name:
         return []
     folder, base = os.path.split(os.path.normpath(name))
-    rank, found = _best(_select(database, "WHERE stem IN (?, ?)", base, os.path.splitext(base)[0]), folder, base)
+    rank, found = _best(_select(database, "WHERE stem IN (?, ?)", base, base.rpartition(".")[0]), folder, base)
     if rank < _OTHER_CASE or base.isascii():
         return found
     # SQLite knows the case of ASCII letters only.
