@@ -59,6 +59,9 @@ FOLDERS = {
 }
 """Settings that name folders, and the kind of what is in them."""
 
+_MANY_MODELS = 100
+"""So many fetched at once leave the search index in pieces."""
+
 
 class Library:
     """Knows every model file."""
@@ -101,14 +104,18 @@ class Library:
             if request.offline:
                 return link(database, request, civitai=None, report=report, stop=stop, now=now)
             with self.civitai(stop) as civitai:
-                return link(database, request, civitai=civitai, report=report, stop=stop, now=now)
+                done = link(database, request, civitai=civitai, report=report, stop=stop, now=now)
+            _compact_search(database, done.fetched)
+            return done
 
     def run_cache(self, request: CacheRequest, report: Report, stop: Stop) -> CacheReport:
         """Fetch models and keep them. Raises `CatalogError`, `JobCancelled`; what was fetched by then is kept."""
         from tensors.db.cache import cache
 
         with self.open() as database, self.civitai(stop) as civitai:
-            return cache(database, request, civitai=civitai, report=report, stop=stop, now=now)
+            done = cache(database, request, civitai=civitai, report=report, stop=stop, now=now)
+            _compact_search(database, len(done.models))
+            return done
 
     # Files
 
@@ -329,6 +336,13 @@ class Library:
             yield civitai
         finally:
             civitai.close()
+
+
+def _compact_search(database: Database, fetched: int) -> None:
+    if fetched >= _MANY_MODELS:
+        from tensors.db.search_index import compact
+
+        compact(database)
 
 
 def _kind_of(path: Path, configured: Sequence[Folder]) -> str | None:
