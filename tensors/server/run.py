@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import secrets
 import socket
@@ -17,6 +18,10 @@ from tensors.errors import ConfigError, TsrError
 from tensors.models import ModelFiles
 from tensors.server.app import create_app
 from tensors.server.security import is_loopback
+
+
+_COLLECT = (700, 10, 10)
+"""When to look for garbage: CPython's own measure."""
 
 
 class _Server(uvicorn.Server):
@@ -66,6 +71,8 @@ def serve(config: Config, ready: Callable[[str], None]) -> None:
         AlreadyRunning: when another server has this data directory.
         EngineNotInstalled, ModelNotFound: before anything is started.
     """
+    # The command line has made the collector wait for more than a server's memory should grow by.
+    gc.set_threshold(*_COLLECT)
     check_bind(config)
     find_engine(config)
     model = ModelFiles(config).default()
