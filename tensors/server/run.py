@@ -19,7 +19,6 @@ from tensors.models import ModelFiles
 from tensors.server.app import create_app
 from tensors.server.security import is_loopback
 
-
 _COLLECT = (700, 10, 10)
 """When to look for garbage: CPython's own measure."""
 
