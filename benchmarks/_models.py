@@ -150,7 +150,9 @@ class Models:
             "trainedWords": [" ".join(self._words(2)) for _ in range(chance.choice((0, 0, 1, 1, 2, 4)))],
             "baseModelType": "Standard",
             "stats": {"downloadCount": chance.randint(10, 3000), "thumbsUpCount": 66, "thumbsDownCount": 3},
-            "files": [self._file(number, self._invented()) for _ in range(chance.choice((1, 1, 1, 2)))],
+            "files": [
+                self._file(number * 10 + place, self._invented()) for place in range(chance.choice((1, 1, 1, 2)))
+            ],
             "images": [self._image(number * 20 + place) for place in range(2)],
             "downloadUrl": f"https://civitai.com/api/download/models/{number}",
         }

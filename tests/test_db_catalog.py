@@ -25,6 +25,7 @@ from tensors.db.catalog import (
     store_version,
 )
 from tensors.db.database import Database, check
+from tensors.db.records import read_model
 from tensors.db.search import search_models
 from tensors.db.search_index import rebuild
 from tensors.errors import NotInCatalog
@@ -147,7 +148,8 @@ def test_a_recorded_model_is_shown_as_it_was_told(library: Database, raw: dict[s
 @recorded
 def test_every_hash_of_a_recorded_model_is_kept(library: Database, raw: dict[str, Any]) -> None:
     store_model(library, model_of(raw), fetched_at=FIRST)
-    rows = library.connection.execute("SELECT version_file_id, kind, value FROM version_file_hashes").fetchall()
+    kept = read_model(library, raw["id"])
+    rows = [(file.id, *told) for version in kept.versions for file in version.files for told in file.hashes]
     assert sorted(rows) == sorted(
         (file["id"], kind.lower(), value.lower())
         for told in raw["modelVersions"]
@@ -287,6 +289,26 @@ def test_a_file_moves_to_the_version_that_has_it_now(library: Database) -> None:
     assert [[file.id for file in kept.files] for kept in load_model(library, 1).all_versions] == [[100], []]
 
 
+def test_a_file_of_several_versions_is_listed_in_each(library: Database) -> None:
+    """A checkpoint's VAE has one number on all its versions' pages."""
+    told = record(1, version(11, listed(110), listed(100)), version(10, listed(100), position=1))
+    store_models(library, [told, record(2, version(20, listed(100)))], fetched_at=FIRST)
+    listings = [[file.id for file in kept.files] for id in (1, 2) for kept in load_model(library, id).all_versions]
+    assert listings == [[100, 110], [100], [100]]
+
+
+def test_a_shared_file_stays_where_it_is_linked_or_still_listed(library: Database) -> None:
+    both = [version(number, listed(100), position=place) for place, number in enumerate((12, 11, 10))]
+    store_model(library, record(1, *both), fetched_at=FIRST)
+    link(library, "/m/a.safetensors", 10, 100)
+    store_model(library, record(1, *(replace(of, files=()) for of in both[1:])), fetched_at=LATER)
+    assert {kept.id: [file.id for file in kept.files] for kept in load_model(library, 1).all_versions} == {
+        11: [],
+        10: [100],
+    }
+    assert check(library).sound
+
+
 def test_one_version_in_two_records_of_one_batch_is_kept_once(library: Database) -> None:
     shared = version(10, listed(100), trained_words=("a", "b"), images=(ImageRecord(url="https://a/1"),))
     store_models(library, [record(1, shared), record(2, replace(shared, model_id=2))], fetched_at=FIRST)
@@ -304,15 +326,15 @@ def test_models_of_any_number_are_kept(library: Database, numbers: tuple[int, ..
 
 def test_a_batch_that_fails_is_taken_back_and_those_before_stay(library: Database) -> None:
     def told() -> Iterator[ModelRecord]:
-        for number in range(1, 1501):
-            yield record(number, document=b"[]" if number < 1500 else "no bytes")
+        for number in range(1, 3501):
+            yield record(number, document=b"[]" if number < 3500 else "no bytes")
 
     with pytest.raises(TypeError):
         store_models(library, told(), fetched_at=FIRST)
-    kept = has_models(library, range(1, 2000))
+    kept = has_models(library, range(1, 4000))
     assert kept
     assert kept == set(range(1, len(kept) + 1))
-    assert len(kept) < 1500
+    assert len(kept) < 3500
     assert check(library).mended == ()
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import migrating
 import pytest
+from library_data import VersionData, add_file, add_model, link
 from migrating import FIRST, REBUILD, ROWS, STEPS, WIDEN, expected_rows, migrate_all, old_library, rows_of, use
 from power_cuts import cut_short
 
 from tensors.db.database import Database, check
 from tensors.db.migrate import migrate
+from tensors.db.records import read_model
 from tensors.errors import LibraryError
 
 FEW = 50
@@ -296,3 +298,24 @@ def test_kill_9_at_any_moment_of_a_migration_loses_nothing(tmp_path: Path) -> No
         assert rows_of(path) == rows_of(folder / "models.db.backup-v1") == expected_rows(ROWS)
         shutil.rmtree(folder)
     assert -signal.SIGKILL in ended
+
+
+def test_version_2_lists_files_by_version_and_keeps_hashes_and_links(tmp_path: Path) -> None:
+    path = tmp_path / "models.db"
+    hashes = {"sha256": "a" * 64, "autov3": "b" * 12, "blake3": "c" * 64, "crc32": "d" * 8, "new": "e"}
+    with pytest.MonkeyPatch.context() as patch:
+        use((FIRST,), patch)
+        with Database(path) as old, old.atomic():
+            add_model(old, 1, VersionData(id=10, file_types=("Model", "VAE")), VersionData(id=11))
+            rows = [(1000, kind, value) for kind, value in hashes.items()]
+            old.connection.executemany("INSERT INTO version_file_hashes VALUES (?, ?, ?)", rows)
+            links = [(10, 1000), (10, None), (11, 1001)]
+            for number, (version, file) in enumerate(links):
+                link(old, add_file(old, f"/{number}.gguf"), version, version_file_id=file)
+    with Database(path) as database:
+        found = database.connection.execute("SELECT version_id, version_file_id FROM links ORDER BY file_id").fetchall()
+        listed = {(of.id, file.id): dict(file.hashes) for of in read_model(database, 1).versions for file in of.files}
+        assert check(database).sound
+    assert found == [(10, 1000), (10, None), (11, None)], "a link's file is one of the link's version"
+    assert {place: told for place, told in listed.items() if told} == {(10, 1000): hashes}
+    assert {(10, 1000), (10, 1001)} <= listed.keys()

@@ -263,8 +263,8 @@ def _in_child(work: Callable[[], object]) -> int:
 
 def _check_all_linked(folder: Path) -> None:
     """What is stored is linked, too: both are done at once."""
-    query = """SELECT name FROM files JOIN file_hashes AS ours ON ours.file_id = files.id AND ours.kind = 'sha256'
-        JOIN version_file_hashes AS theirs ON theirs.value = ours.value
+    query = """SELECT files.name FROM files JOIN file_hashes AS ours ON ours.file_id = files.id AND ours.kind = 'sha256'
+        JOIN version_files AS theirs ON theirs.sha256 = ours.value
         WHERE files.id NOT IN (SELECT file_id FROM links)"""
     with Database(folder / "models.db") as database:
         assert database.connection.execute(query).fetchall() == []

@@ -31,7 +31,7 @@ __all__ = [
     "store_version",
 ]
 
-_AT_ONCE = 1000
+_AT_ONCE = 2000
 """Models of one transaction: the disk is waited for seldom, and other writers do not wait for long."""
 _LARGEST_ID = 2**63 - 1
 

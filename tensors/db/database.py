@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tensors.types.library import LibraryCheck
 
 
-VERSION = 1
+VERSION = 2
 """Of the schema: how many migrations there are."""
 APPLICATION_ID = 0x74737264
 """`tsrd`, in the file's header: tells our databases from those of other programs."""
@@ -33,7 +33,7 @@ _PRAGMAS = """
     PRAGMA synchronous = NORMAL;
     PRAGMA temp_store = MEMORY;
     PRAGMA cache_size = -65536;
-    PRAGMA wal_autocheckpoint = 8192;
+    PRAGMA wal_autocheckpoint = 16384;
     PRAGMA mmap_size = 1073741824;
     PRAGMA journal_size_limit = 67108864;
 """

@@ -65,8 +65,8 @@ _BY_NUMBER = """
 _BY_HASH = """
     SELECT sidecars.file_id, sidecars.name, listed.version_id, sidecars.sha256
     FROM json_each(?) AS wanted CROSS JOIN sidecars ON sidecars.file_id = wanted.value
-    CROSS JOIN version_file_hashes AS theirs ON theirs.value = sidecars.sha256 AND theirs.kind = 'sha256'
-    CROSS JOIN version_files AS listed ON listed.id = theirs.version_file_id
+    CROSS JOIN version_files AS listed
+        ON substr(listed.sha256, 1, 10) = substr(sidecars.sha256, 1, 10) AND listed.sha256 = sidecars.sha256
     WHERE sidecars.version_id IS NULL"""
 
 
@@ -97,9 +97,8 @@ def named_versions(database: Database, file_ids: Iterable[int]) -> list[tuple[in
 
 
 def _listed(database: Database, version_ids: Iterable[int]) -> dict[int, list[_Listed]]:
-    query = """SELECT files.version_id, files.id, files.name, files.type, files.size, hashes.value
+    query = """SELECT files.version_id, files.id, files.name, files.type, files.size, files.sha256
         FROM json_each(?) AS wanted CROSS JOIN version_files AS files ON files.version_id = wanted.value
-        LEFT JOIN version_file_hashes AS hashes ON hashes.version_file_id = files.id AND hashes.kind = 'sha256'
         ORDER BY files.is_primary DESC, files.id"""
     found: dict[int, list[_Listed]] = {}
     for row in database.connection.execute(query, (as_json(version_ids),)):

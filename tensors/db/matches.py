@@ -16,11 +16,10 @@ from operator import itemgetter
 
 from tensors.db.database import Database
 from tensors.db.edits import link_file
+from tensors.db.records import HASHES
 from tensors.db.settle import kinds_of, settle
 from tensors.db.words import as_json
 
-HASHES = ("sha256", "autov3", "blake3")
-"""What files are matched by, in this order."""
 AUTOV3_DIGITS = 12
 """CivitAI keeps so many of the 64."""
 EMPTY = "e3b0c44298fc"
@@ -41,15 +40,19 @@ class Match:
     matched_by: str
 
 
-# CROSS JOIN keeps SQLite to this order: it has no statistics to find a better one by.
+# CROSS JOIN keeps SQLite to this order: it has no statistics to find a better one by. Indexes hold ten digits.
 _FROM_FILES = """json_each(:ids) AS wanted
     CROSS JOIN file_hashes AS ours ON ours.file_id = wanted.value AND ours.kind = :kind
-    CROSS JOIN version_file_hashes AS theirs ON theirs.kind = :kind AND {same}
-    CROSS JOIN version_files AS listed ON listed.id = theirs.version_file_id"""
+    CROSS JOIN version_files AS listed ON substr(listed.{kind}, 1, 10) = substr(ours.value, 1, 10) AND {same}"""
 _FROM_VERSIONS = """json_each(:ids) AS wanted
     CROSS JOIN version_files AS listed ON listed.version_id = wanted.value
-    CROSS JOIN version_file_hashes AS theirs ON theirs.version_file_id = listed.id AND theirs.kind = :kind
-    CROSS JOIN file_hashes AS ours ON ours.kind = :kind AND {same}"""
+    CROSS JOIN file_hashes AS ours ON ours.kind = :kind AND {same}
+        AND ours.value >= substr(listed.{kind}, 1, 10) AND ours.value < substr(listed.{kind}, 1, 10) || 'g'"""
+_SAME = "ours.value = listed.{kind}"
+# In full or in part: the one with fewer digits decides.
+_SAME_AUTOV3 = f"""length(ours.value) >= {AUTOV3_DIGITS} AND length(listed.autov3) >= {AUTOV3_DIGITS}
+    AND substr(ours.value, 1, length(listed.autov3)) = substr(listed.autov3, 1, length(ours.value))
+    AND substr(ours.value, 1, {AUTOV3_DIGITS}) <> '{EMPTY}'"""
 _QUERY = """
     SELECT ours.file_id, files.kind, models.type, listed.type, listed.is_primary,
         coalesce(versions.published_at, versions.created_at), versions.id, listed.id
@@ -75,7 +78,7 @@ def match_files(database: Database, file_ids: Iterable[int]) -> list[Match]:
     """Versions of any cached model that these files are."""
     left, found = set(file_ids), list[Match]()
     for kind in HASHES:
-        found += _chosen(_from_files(database, kind, left), left, kind)
+        found += _chosen(_rows(database, _FROM_FILES, kind, left), left, kind)
         left.difference_update(match.file_id for match in found)
     return found
 
@@ -84,7 +87,7 @@ def match_versions(database: Database, version_ids: Iterable[int], file_ids: Ite
     """Those of the files that are one of these versions: what `match_files` can find once these are stored."""
     wanted, left, found = sorted(version_ids), set(file_ids), list[Match]()
     for kind in HASHES:
-        found += _chosen(_from_versions(database, kind, wanted), left, kind)
+        found += _chosen(_rows(database, _FROM_VERSIONS, kind, wanted), left, kind)
         left.difference_update(match.file_id for match in found)
     return found
 
@@ -109,26 +112,10 @@ def write_links(database: Database, matches: Sequence[Match], *, at: str) -> Non
     settle(database, [match.file_id for match in matches])
 
 
-def _from_files(database: Database, kind: str, file_ids: Iterable[int]) -> Iterator[_Row]:
-    tables = _FROM_FILES.format(same=_same(kind, "theirs", "ours"))
-    return database.connection.execute(_QUERY.format(tables=tables), {"ids": as_json(file_ids), "kind": kind})
-
-
-def _from_versions(database: Database, kind: str, version_ids: Iterable[int]) -> Iterator[_Row]:
-    tables = _FROM_VERSIONS.format(same=_same(kind, "ours", "theirs"))
-    return database.connection.execute(_QUERY.format(tables=tables), {"ids": as_json(version_ids), "kind": kind})
-
-
-def _same(kind: str, searched: str, given: str) -> str:
-    """The condition for two hashes to be the same, that lets SQLite find those of `searched` by its index."""
-    if kind != "autov3":
-        return f"{searched}.value = {given}.value"
-    # Kept in full or in part: the one with fewer digits decides. The range is for the index; 'g' follows 'f'.
-    beginning = f"substr({given}.value, 1, {AUTOV3_DIGITS})"
-    return f"""{searched}.value >= {beginning} AND {searched}.value < {beginning} || 'g'
-        AND length({given}.value) >= {AUTOV3_DIGITS} AND length({searched}.value) >= {AUTOV3_DIGITS}
-        AND substr(ours.value, 1, length(theirs.value)) = substr(theirs.value, 1, length(ours.value))
-        AND {beginning} <> '{EMPTY}'"""
+def _rows(database: Database, tables: str, kind: str, ids: Iterable[int]) -> Iterator[_Row]:
+    same = _SAME_AUTOV3 if kind == "autov3" else _SAME.format(kind=kind)
+    query = _QUERY.format(tables=tables.format(kind=kind, same=same))
+    return database.connection.execute(query, {"ids": as_json(ids), "kind": kind})
 
 
 def _chosen(rows: Iterator[_Row], files: set[int], kind: str) -> list[Match]:

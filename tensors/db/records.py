@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from tensors.db.words import as_json
 if TYPE_CHECKING:
     from tensors.db.database import Database
 
+HASHES = ("sha256", "autov3", "blake3")
+"""What files are matched by, in this order: columns of `version_files`."""
+
 _MODEL = """SELECT models.name, type, description, nsfw, nsfw_level, mode, creators.name, creators.image,
     download_count, thumbs_up_count, rating
     FROM models LEFT JOIN creators ON creators.id = creator_id WHERE models.id = ?"""
@@ -21,11 +25,9 @@ _VERSIONS = """SELECT id, model_id, name, position, base_model, air, status, ava
     FROM versions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY position, id"""
 _WORDS = """SELECT version_id, word FROM trigger_words
     WHERE version_id IN (SELECT value FROM json_each(?)) ORDER BY version_id, position"""
-_FILES = """SELECT version_id, id, name, type, size, format, size_kind, precision, is_primary, download_url
+_FILES = """SELECT version_id, id, name, type, size, format, size_kind, precision, is_primary, download_url,
+        sha256, autov3, blake3, other_hashes
     FROM version_files WHERE version_id IN (SELECT value FROM json_each(?)) ORDER BY version_id, id"""
-_HASHES = """SELECT version_file_id, kind, value FROM version_files
-    JOIN version_file_hashes ON version_file_id = id
-    WHERE version_id IN (SELECT value FROM json_each(?)) ORDER BY version_file_id, kind"""
 _IMAGES = """SELECT version_id, url, type, width, height, nsfw_level, blurhash FROM preview_images
     WHERE version_id IN (SELECT value FROM json_each(?)) ORDER BY version_id, position"""
 
@@ -92,9 +94,6 @@ def read_versions(database: Database, version_ids: Iterable[int]) -> list[Versio
 
 
 def _read_files(database: Database, wanted: tuple[str]) -> defaultdict[int, list[FileRecord]]:
-    hashes = defaultdict[int, list[tuple[str, str]]](list)
-    for file_id, kind, value in database.connection.execute(_HASHES, wanted):
-        hashes[file_id].append((kind, value))
     files = defaultdict[int, list[FileRecord]](list)
     for row in database.connection.execute(_FILES, wanted):
         files[row[0]].append(
@@ -108,7 +107,14 @@ def _read_files(database: Database, wanted: tuple[str]) -> defaultdict[int, list
                 precision=row[7],
                 primary=bool(row[8]),
                 download_url=row[9],
-                hashes=tuple(hashes[row[1]]),
+                hashes=_hashes(*row[10:]),
             )
         )
     return files
+
+
+def _hashes(
+    sha256: str | None, autov3: str | None, blake3: str | None, others: str | None
+) -> tuple[tuple[str, str], ...]:
+    found = {kind: value for kind, value in zip(HASHES, (sha256, autov3, blake3), strict=True) if value}
+    return tuple({**found, **json.loads(others or "{}")}.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zlib_ng import zlib_ng
 
 from tensors.base_models import family_of_base_model
-from tensors.db.records import read_versions
+from tensors.db.records import HASHES, read_versions
 from tensors.db.search_index import rowid_of
 from tensors.db.words import as_json
 
@@ -23,12 +24,12 @@ _COMPRESSION = 1
 """A twentieth larger than with the best, in half the time."""
 
 
-def _upsert(table: str, *columns: str) -> str:
-    """SQL that makes a row or brings it up to date; the first column is its key."""
-    changes = ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
+def _upsert(table: str, *columns: str, keys: int = 1) -> str:
+    """SQL that makes a row or brings it up to date; the first columns are its key."""
+    changes = ", ".join(f"{column} = excluded.{column}" for column in columns[keys:])
     marks = ", ".join("?" * len(columns))
     insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
-    return f"{insert} ON CONFLICT ({columns[0]}) DO UPDATE SET {changes}"
+    return f"{insert} ON CONFLICT ({', '.join(columns[:keys])}) DO UPDATE SET {changes}"
 
 
 _CREATOR = """INSERT INTO creators (name, image) VALUES (?, ?)
@@ -47,10 +48,11 @@ _VERSION = _upsert(
 )
 _FILE = _upsert(
     "version_files",
-    *("id", "version_id", "name", "type", "size", "format", "size_kind", "precision", "is_primary", "download_url"),
+    *("version_id", "id", "name", "type", "size", "format", "size_kind", "precision", "is_primary", "download_url"),
+    *(*HASHES, "other_hashes"),
+    keys=2,
 )
 _WORD = "INSERT INTO trigger_words (version_id, position, word) VALUES (?, ?, ?)"
-_HASH = "INSERT OR REPLACE INTO version_file_hashes (version_file_id, kind, value) VALUES (?, ?, ?)"
 _IMAGE = """INSERT INTO preview_images (version_id, position, url, type, width, height, nsfw_level, blurhash)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
@@ -98,7 +100,7 @@ def write_versions(connection: sqlite3.Connection, versions: Iterable[tuple[int,
     )
     for (version_id,) in known:
         _drop_files(connection, by_id[version_id][1])
-    _write_files(connection, {file.id: (version.id, file) for version in records for file in version.files})
+    connection.executemany(_FILE, [_file_row(version.id, file) for version in records for file in version.files])
 
 
 def write_version(database: Database, version: VersionRecord, *, fetched_at: str) -> None:
@@ -144,13 +146,6 @@ def _merged(known: VersionRecord, told: VersionRecord) -> VersionRecord:
     return replace(known, **{name: value for name, value in values.items() if value})
 
 
-def _write_files(connection: sqlite3.Connection, files: Mapping[int, tuple[int, FileRecord]]) -> None:
-    known = _known(connection, "version_files", files)
-    connection.executemany("DELETE FROM version_file_hashes WHERE version_file_id = ?", [(id,) for id in known])
-    connection.executemany(_FILE, [_file_row(version_id, file) for version_id, file in files.values()])
-    connection.executemany(_HASH, [(file.id, kind, value) for _, file in files.values() for kind, value in file.hashes])
-
-
 def _write_tags(connection: sqlite3.Connection, tags: Mapping[int, Sequence[str]]) -> None:
     names = {name for of_model in tags.values() for name in of_model}
     connection.executemany("INSERT INTO tags (name) VALUES (?) ON CONFLICT DO NOTHING", [(name,) for name in names])
@@ -184,8 +179,8 @@ def _drop_files(connection: sqlite3.Connection, version: VersionRecord) -> None:
     """Forget files of a version that are not listed any more."""
     if not version.broken:
         connection.execute(
-            """DELETE FROM version_files WHERE version_id = ? AND id NOT IN (SELECT value FROM json_each(?))
-                AND NOT EXISTS (SELECT 1 FROM links WHERE version_file_id = version_files.id)""",
+            """DELETE FROM version_files WHERE version_id = ?1 AND id NOT IN (SELECT value FROM json_each(?2))
+                AND id NOT IN (SELECT coalesce(version_file_id, 0) FROM links WHERE version_id = ?1)""",
             (version.id, as_json(file.id for file in version.files)),
         )
 
@@ -217,7 +212,9 @@ def _version_row(model_id: int, version: VersionRecord) -> tuple[object, ...]:
 
 
 def _file_row(version_id: int, file: FileRecord) -> tuple[object, ...]:
+    hashes = dict(file.hashes)
+    matched = [hashes.pop(kind, None) for kind in HASHES]
     return (
-        *(file.id, version_id, file.name, file.type, file.size, file.format, file.size_kind, file.precision),
-        *(file.primary, file.download_url),
+        *(version_id, file.id, file.name, file.type, file.size, file.format, file.size_kind, file.precision),
+        *(file.primary, file.download_url, *matched, json.dumps(hashes) if hashes else None),
     )

@@ -85,8 +85,9 @@ def entries_of(database: Database, model_ids: Iterable[int]) -> dict[int, Entry]
 def update(database: Database, before: Mapping[int, Entry], after: Mapping[int, Entry]) -> None:
     """Bring the tables from what `entries_of` said before a change to what it says after it, in one transaction."""
     same = before.items() & after.items()
-    old = [entry for model_id, entry in before.items() if (model_id, entry) not in same]
-    new = [entry for model_id, entry in after.items() if (model_id, entry) not in same]
+    old = sorted(entry for model_id, entry in before.items() if (model_id, entry) not in same)
+    # In the order of their numbers: a number below the last one makes FTS5 write out what it holds in memory.
+    new = sorted(entry for model_id, entry in after.items() if (model_id, entry) not in same)
     many = database.connection.executemany
     many("DELETE FROM name_search WHERE rowid = ?", [(entry.rowid,) for entry in old])
     # This table does not keep what it was told: it has to be told again what to forget.

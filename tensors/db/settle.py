@@ -32,7 +32,8 @@ _ROWS = """
     LEFT JOIN links ON links.file_id = files.id
     LEFT JOIN versions ON versions.id = links.version_id
     LEFT JOIN models ON models.id = versions.model_id
-    LEFT JOIN version_files ON version_files.id = links.version_file_id
+    LEFT JOIN version_files
+        ON version_files.version_id = links.version_id AND version_files.id = links.version_file_id
 """
 _Answer = tuple[str, str | None]
 """What a file is, and who says so."""
