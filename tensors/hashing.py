@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
+import mmap
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -295,7 +296,7 @@ class _Ring:
         from concurrent.futures import wait
 
         for _ in range(len(self._buffers), min(_RING, source.size // _BLOCK + 1)):
-            self._buffers.append(memoryview(bytearray(_BLOCK)))
+            self._buffers.append(_memory())
         users: list[list[Future[object]]] = [[] for _ in self._buffers]
         try:
             for buffer, using in itertools.cycle(zip(self._buffers, users, strict=True)):
@@ -318,6 +319,14 @@ class _Ring:
     def close(self) -> None:
         for thread in self._threads:
             thread.shutdown()
+
+
+def _memory() -> memoryview:
+    """A buffer. In large pages, where the system has them: a processor keeps the addresses of few small ones."""
+    memory = mmap.mmap(-1, _BLOCK)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(memory)
 
 
 class _Crew(Generic[K]):
