@@ -53,14 +53,14 @@ def create_atomic(target: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write a file that must not be there yet; of two writers one gets `FileExistsError`."""
     temporary = _write_temporary(target, data, mode)
     try:
-        _place(temporary, target)
+        place(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(target.parent)
 
 
-def _place(temporary: Path, target: Path) -> None:
-    """Give a file its name, unless it is taken."""
+def place(temporary: Path, target: Path) -> None:
+    """Give a file its name, unless it is taken: then raise `FileExistsError`. The old name may stay, too."""
     try:
         os.link(temporary, target)
     except OSError as error:

@@ -31,6 +31,9 @@
     +-- CatalogError                catalog                 502  exit 7
     |   +-- CatalogUnreachable      catalog_unreachable     503  exit 7
     |   +-- CatalogRefused          catalog_refused         502  exit 7
+    +-- DownloadError               download                502  exit 8
+    |   +-- DownloadRefused         download_refused        409  exit 8
+    |   +-- DiskFull                disk_full               507  exit 8
     +-- LibraryError                library                 500  exit 1
     +-- JobFailed                   job_failed              500  exit 1
     +-- JobCancelled                job_cancelled           409  exit 130
@@ -277,6 +280,28 @@ class CatalogRefused(CatalogError):
     """CivitAI or Hugging Face wants another key for this, or refuses the request."""
 
     code = "catalog_refused"
+
+
+class DownloadError(TsrError):
+    """A file could not be fetched whole, also after several tries."""
+
+    code = "download"
+    status = 502
+    exit_code = 8
+
+
+class DownloadRefused(DownloadError):
+    """A file is not to be had, or not to be taken: trying again would not help."""
+
+    code = "download_refused"
+    status = 409
+
+
+class DiskFull(DownloadError):
+    """There is not enough room for a file."""
+
+    code = "disk_full"
+    status = 507
 
 
 class LibraryError(TsrError):

@@ -1,0 +1,127 @@
+"""Where bytes may come from: hosts that are known, and no address inside somebody's network.
+
+A redirect is somebody else's word. It may lead to hosts of CivitAI, of Hugging Face and of the storage they use, or to
+those the owner listed, over https. A host is resolved once, and what was checked is what is connected to: a name that
+changes its address between the two (DNS rebinding) gains nothing.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tensors.errors import DownloadRefused
+
+KNOWN_HOSTS = (
+    *("civitai.com", "*.civitai.com", "civitai.red", "*.civitai.red", "civitai.green", "*.civitai.green"),
+    *("*.r2.cloudflarestorage.com", "*.backblazeb2.com"),
+    *("huggingface.co", "*.huggingface.co", "hf.co", "*.hf.co"),
+)
+"""CivitAI, Hugging Face, and where they keep files. `*.hf.co` does not mean `hf.co`."""
+
+SETTING = "api.allowed_download_hosts"
+PORTS = {"http": 80, "https": 443}
+
+Resolve = Callable[[str, int], Sequence[str]]
+"""The addresses of a host. Raises `OSError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A checked way to a file."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+    """Path and query."""
+    addresses: tuple[str, ...]
+    """IP addresses of the host, at least one."""
+    own: bool
+    """Whether this is the site that was configured: only it may see the key."""
+
+
+def resolve(host: str, port: int) -> Sequence[str]:
+    """The addresses of a host, by the system; at least one. Raises `OSError`."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"{host} is no name of a host") from error
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Guard:
+    """Knows which URLs may be asked for a file of one site."""
+
+    def __init__(self, base_url: str, allowed_hosts: Sequence[str] = (), *, resolve: Resolve = resolve) -> None:
+        """`base_url`: the site as configured; its own host is allowed whatever its address. `allowed_hosts`: more
+        host names or patterns such as `*.example.org`, on any address, with http too."""
+        scheme, self._host, _ = _parts(base_url)
+        self._plain = scheme == "http"
+        self._allowed = tuple(pattern.lower().rstrip(".") for pattern in allowed_hosts)
+        self._resolve = resolve
+
+    def route(self, url: str) -> Route:
+        """The way to a URL. Raises `DownloadRefused` where it must not lead, `OSError` when a host is not found."""
+        scheme, host, port = _parts(url)
+        own = host == self._host
+        trusted = own or _listed(host, self._allowed)
+        if scheme not in PORTS or not host:
+            raise DownloadRefused(f"the download leads to {shown(url)}, which is not https: refused")
+        if not trusted and not _listed(host, KNOWN_HOSTS):
+            raise DownloadRefused(
+                f"the download leads to {host}, which is no known host of models: refused",
+                hint=f"if that is right: tsr config set {SETTING} {host}",
+            )
+        if scheme == "http" and not (trusted and (self._plain or not own)):
+            raise DownloadRefused(f"the download leads to {shown(url)}, which is not https: refused")
+        addresses = self._resolve(host, port)
+        inside = [address for address in addresses if not _is_public(address)]
+        if inside and not trusted:
+            raise DownloadRefused(
+                f"the download leads to {host}, whose address {inside[0]} is inside a private network: refused",
+                hint=f"if that is right: tsr config set {SETTING} {host}",
+            )
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return Route(scheme, host, port, target, tuple(addresses), own and (scheme == "https" or self._plain))
+
+
+def shown(url: str) -> str:
+    """A URL for messages and logs: without its query, where signatures are, and without a password."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "an address that cannot be read"
+    text = f"{parts.scheme}://{host}{port}{parts.path}"
+    return "".join(character if character.isprintable() else "?" for character in text[:200])
+
+
+def _parts(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port; nothing where it cannot be read, which no rule lets through."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".").lower()
+        port = parts.port or PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return "", "", 0
+    if parts.username is not None or parts.password is not None or not url.isascii() or not url.isprintable():
+        return "", "", 0
+    return parts.scheme, host, port
+
+
+def _listed(host: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(host, pattern) for pattern in patterns)
+
+
+def _is_public(address: str) -> bool:
+    found = ipaddress.ip_address(address.partition("%")[0])
+    inner = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
+    # `is_global` leaves out private, loopback, link-local, shared and reserved ones; multicast it does not.
+    return found.is_global and not found.is_multicast and (inner is None or inner.is_global)
