@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 from tensors.catalog import CatalogHttp, Site
 from tensors.document import BrokenRecord, listing, opened
+from tensors.errors import CatalogError, CatalogRefused, NotInCatalog
+from tensors.exchange import Answer
 from tensors.fields import flag, line, lines, table, whole
+from tensors.huggingface_files import REPO_ID, RepoFile, download_url, file_of, repo_path, tree_path
 
 HUGGING_FACE = Site("Hugging Face", "api.huggingface", "https://huggingface.co/settings/tokens")
 MOST_REPOS = 1000
 """In one page."""
+MOST_FILES = 100_000
+"""In one repository."""
 
-_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
 _NEXT = re.compile(r"<([^<>]*)>[^<>]*\brel=\"?next\b", re.IGNORECASE)
 
 
@@ -88,9 +92,65 @@ class HuggingFace:
         following = _cursor(answer.headers.get("link", ""))
         return tuple(found.values()), None if following == cursor else following
 
+    def repo(self, repo_id: str) -> RepoRecord:
+        """One repository. Raises `InvalidRequest` for a name that cannot be one, and `NotInCatalog`."""
+        answer = self._asked(repo_id, repo_path(repo_id))
+        record = self._repo(answer.body)
+        if record is None:
+            raise self._http.unusable(f"a repository without a usable name, asked for {repo_id}")
+        return record
+
+    def files(self, repo_id: str, revision: str = "main") -> tuple[RepoFile, ...]:
+        """All files of a repository at a branch, tag or commit, sorted by path.
+
+        Those whose path leads out of it are left out and counted in `broken`. Raises `InvalidRequest` for names that
+        cannot be any, and `NotInCatalog`.
+        """
+        path, found = tree_path(repo_id, revision), dict[str, RepoFile]()
+        cursor, seen = None, set[str]()
+        while True:
+            asked = [("recursive", "true"), *([("cursor", cursor)] if cursor else [])]
+            answer = self._asked(repo_id, path, asked)
+            found.update((file.path, file) for file in self._files(answer.body))
+            if len(found) > MOST_FILES:
+                raise CatalogError(f"{self._http.name} lists more than {MOST_FILES:,} files in {repo_id}")
+            cursor = _cursor(answer.headers.get("link", ""))
+            # A page that leads to an earlier one would be read for ever.
+            if cursor is None or cursor in seen:
+                return tuple(found[name] for name in sorted(found))
+            seen.add(cursor)
+
+    def download_url(self, repo_id: str, revision: str, path: str) -> str:
+        """Where a file is fetched from. Raises `InvalidRequest`."""
+        return download_url(self._http.url, repo_id, revision, path)
+
     def close(self) -> None:
         """End the connection."""
         self._http.close()
+
+    def _asked(self, repo_id: str, path: str, parameters: Sequence[tuple[str, str]] = ()) -> Answer:
+        try:
+            return self._http.get(path, parameters)
+        except NotInCatalog as error:
+            raise NotInCatalog(f"{self._http.name} has no {repo_id}, or not this revision of it") from error
+        except CatalogRefused as error:
+            # The site says so of what is not there as well, so that nobody learns what is private.
+            said = f"{error.message}; {repo_id} may be private, gated or not there at all"
+            raise CatalogRefused(said, hint=error.hint) from error
+
+    def _files(self, body: bytes) -> Iterator[RepoFile]:
+        try:
+            items = listing(body)
+        except BrokenRecord as error:
+            raise self._http.unusable(error) from error
+        for item in items:
+            try:
+                file = file_of(item)
+            except BrokenRecord:
+                self.broken += 1
+                continue
+            if file is not None:
+                yield file
 
     def _repo(self, raw: object) -> RepoRecord | None:
         """None, and counted, for what cannot be read."""
@@ -99,7 +159,7 @@ class HuggingFace:
         except BrokenRecord:
             fields = {}
         repo_id = line(fields.get("id")) or line(fields.get("modelId")) or ""
-        if not _ID.fullmatch(repo_id):
+        if not REPO_ID.fullmatch(repo_id):
             self.broken += 1
             return None
         owner, slash, _ = repo_id.partition("/")

@@ -45,6 +45,7 @@ ENUMS = {
     "BaseModelType": ["Standard", "Inpainting", "Refiner", "Pix2Pix"],
 }  # fmt: skip
 SORTS = ("Highest Rated", "Most Downloaded", "Newest")
+_DOWNLOAD = re.compile(r"/api/download/models/(\d+)")
 PERIODS = ("AllTime", "Year", "Month", "Week", "Day")
 
 
@@ -167,6 +168,8 @@ class FakeCivitai:
         self.requests: list[Request] = []
         self.keys: set[str] | None = None
         """When set, any other key is refused; to go without is fine, as for all that only reads."""
+        self.downloads: dict[int, str] = {}
+        """Where a version's files are: the address that a download is redirected to, with any key."""
         self.closing = threading.Event()
         self._hashes: dict[str, list[int]] = {}
         self._faults: deque[Fault] = deque()
@@ -313,6 +316,15 @@ class Handler(BaseHTTPRequestHandler):
         if self.cut_short:
             self.cut_short, self.close_connection = False, True
 
+    def _download(self, version_id: int, asked: Request) -> None:
+        location = self.fake.downloads.get(version_id)
+        if not asked.headers.get("authorization", "").startswith("Bearer "):
+            self.answer(401, b'{"error":"Unauthorized","message":"you have to be logged in"}')
+        elif location is None:
+            self.answer(404, b'{"error":"File not found"}')
+        else:
+            self.answer(307, b"", location=location)
+
     def _handle(self) -> None:
         parts = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -320,6 +332,9 @@ class Handler(BaseHTTPRequestHandler):
         asked = Request(self.command, parts.path, parse_qs(parts.query), headers, body)
         fault = self.fake.arrived(asked)
         if fault and fault(self):
+            return
+        if found := _DOWNLOAD.fullmatch(asked.path):
+            self._download(int(found[1]), asked)
             return
         try:
             document: object = _document(self.fake, asked)
@@ -360,6 +375,34 @@ def _version(fake: FakeCivitai, asked: Request, value: str) -> Json:
     if version is None:
         raise Refusal(404, {"error": "Model not found"})
     return version
+
+
+def _mini(fake: FakeCivitai, asked: Request, value: str) -> Json:
+    version = fake.versions.get(_number(value), {})
+    if version.get("status", "Published" if version else None) != "Published":
+        raise Refusal(404, {"error": "Model not found"})
+    files = version.get("files", [])
+    if not files:
+        raise Refusal(404, {"error": "Missing model file"})
+    file = next((file for file in files if file.get("primary")), files[0])
+    ends, availability = version.get("earlyAccessEndsAt"), version.get("availability", "Public")
+    special = ends is not None or availability == "Private"
+    return {
+        "versionName": version.get("name"),
+        "modelName": version.get("model", {}).get("name"),
+        "baseModel": version.get("baseModel"),
+        "availability": availability,
+        "publishedAt": version.get("publishedAt"),
+        "size": file.get("sizeKB"),
+        "fileType": file.get("type"),
+        "fileName": file.get("name"),
+        "hashes": file.get("hashes", {}),
+        "downloadUrls": [f"{fake.url}/api/download/models/{version['id']}"],
+        "format": file.get("metadata", {}).get("format"),
+        "requireAuth": version.get("requireAuth", False),
+        "checkPermission": special,
+        **({"earlyAccessEndsAt": ends} if special else {}),
+    }
 
 
 def _by_hash(fake: FakeCivitai, asked: Request, value: str) -> Json:
@@ -470,6 +513,7 @@ _ADDRESSES: list[tuple[str, str, Callable[..., object]]] = [
     ("POST", "/model-versions/by-hash", _by_hashes),
     ("POST", "/model-versions/by-hash/ids", _ids_by_hashes),
     ("GET", "/model-versions/by-hash/([^/]+)", _by_hash),
+    ("GET", "/model-versions/mini/([^/]+)", _mini),
     ("GET", "/model-versions/([^/]+)", _version),
     ("GET", "/enums", lambda fake, asked: ENUMS),
     ("GET", "/creators", lambda fake, asked: recorded("creators.json")),

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from library_samples import FOUND, MODEL, NASTY, NASTY_SHOWN, NEW_VERSION, OLD_VERSION, bare, details
 
-from tensors.cli._references import Reference, read_reference
 from tensors.errors import CatalogUnreachable, NotFound, NotInCatalog, OutsideFolders
+from tensors.references import Reference, read_reference
 from tensors.types.base import Page
 
 ASKED = {"provider": "civitai", "type": None, "base_model": None, "tag": None, "creator": None}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from tensors.catalog import CatalogHttp, Site
+from tensors.civitai.permission import Permission, permission_of
 from tensors.civitai.records import (
     BrokenRecord,
     ModelRecord,
@@ -70,6 +71,10 @@ class Civitai:
     def version(self, version_id: int) -> VersionRecord:
         """One version. Raises `NotInCatalog`."""
         return self._one(f"version {version_id}", version_id, f"/model-versions/{version_id}", version_of)
+
+    def mini(self, version_id: int) -> Permission:
+        """What a download of a version needs, without all that is said of it otherwise. Raises `NotInCatalog`."""
+        return self._one(f"version {version_id}", version_id, f"/model-versions/mini/{version_id}", permission_of)
 
     def models(self, ids: Iterable[int]) -> Iterator[ModelRecord]:
         """Those of the models that there are, in no order, a hundred in one call."""

@@ -10,7 +10,8 @@ import click
 from tensors.cli._app import App, json_option, remote_option
 from tensors.cli._files import details_of, what_is
 from tensors.cli._library import complete_families, complete_files, complete_kinds
-from tensors.cli._references import Reference, one_model
+from tensors.cli._references import one_model
+from tensors.references import Reference
 
 if TYPE_CHECKING:
     from tensors.types.files import Triggers

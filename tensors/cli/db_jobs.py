@@ -11,9 +11,10 @@ from tensors.cli._app import App, json_option, remote_option
 from tensors.cli._files import what_is
 from tensors.cli._follow import follow, submitted
 from tensors.cli._library import complete_files, complete_folders
-from tensors.cli._references import Reference, read_reference, several_models
+from tensors.cli._references import several_models
 from tensors.cli._reports import problems_of, report_words
 from tensors.cli._text import counted, plain
+from tensors.references import Reference, read_reference
 from tensors.types.jobs import Job
 from tensors.types.library import CacheRequest, FileEdit, LinkReport, LinkRequest, ScanReport, ScanRequest
 

@@ -6,7 +6,8 @@ import click
 
 from tensors.cli._app import App, json_option, remote_option
 from tensors.cli._models import only, page_of
-from tensors.cli._references import Reference, one_model
+from tensors.cli._references import one_model
+from tensors.references import Reference
 
 
 @click.command()
