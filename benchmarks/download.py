@@ -43,7 +43,6 @@ from tensors.downloads.addresses import Guard
 from tensors.downloads.connection import Connection
 from tensors.downloads.fetch import Fetch, Wanted
 from tensors.downloads.part import Mark, Part
-from tensors.errors import DownloadRefused
 
 url, target, sha256 = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
 guard = Guard(url)
@@ -61,10 +60,11 @@ def progress(done, total):
 began = time.perf_counter()
 if sha256:
     wanted = Wanted(url=url, target=target, sha256=sha256)
-    Fetch(wanted, guard, refused=lambda *_: DownloadRefused(), progress=progress).run()
+    Fetch(wanted, guard, refused=lambda *_: None, progress=progress).run()
 else:
     with Part(target, "bare") as part:
-        connection = Connection(guard.route(url), {}, silence=60)
+        connection = Connection(guard.route(url), silence=60)
+        connection.ask({})
         while piece := connection.read():
             part.write(piece)
         connection.close()

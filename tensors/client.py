@@ -19,6 +19,7 @@ from tensors.errors import ServerUnreachable, TsrError, from_wire
 from tensors.png import SIGNATURE
 from tensors.types.base import Deleted, Page
 from tensors.types.catalog import Found, Model, ModelDetails
+from tensors.types.download import DownloadPlan, DownloadRequest
 from tensors.types.files import File, FileDetails, Triggers
 from tensors.types.gallery import Image
 from tensors.types.generation import GenerateRequest
@@ -304,6 +305,26 @@ class RemoteCatalog:
         return self._http.get(f"/api/catalog/models/{model_id}", ModelDetails, timeout=_LONG)
 
 
+class RemoteDownloads:
+    """`tensors.service.Downloads`, to a server."""
+
+    def __init__(self, http: _Http, directory: Path | None) -> None:
+        self._http = http
+        self._directory = directory
+
+    def plan(self, request: DownloadRequest) -> DownloadPlan:
+        return self._http.post("/api/download/plan", DownloadPlan, self._there(request))
+
+    def start(self, request: DownloadRequest, *, detach: bool = False) -> Job:
+        return self._http.post("/api/download", Job, self._there(request))
+
+    def _there(self, request: DownloadRequest) -> DownloadRequest:
+        """With the path that a server on this machine takes: people name folders from where they are."""
+        if request.directory is None or self._directory is None:
+            return request
+        return replace(request, directory=str(self._directory / Path(request.directory).expanduser()))
+
+
 def _part(value: str) -> str:
     """An id as one part of a path, whatever is in it: `../` must reach the server as an id that does not exist."""
     from urllib.parse import quote
@@ -328,6 +349,7 @@ class TsrClient:
         self.images = RemoteImages(self._http)
         self.db = RemoteDb(self._http, directory)
         self.catalog = RemoteCatalog(self._http)
+        self.downloads = RemoteDownloads(self._http, directory)
 
     def generate(self, request: GenerateRequest, *, idempotency_key: str | None = None, detach: bool = False) -> Job:
         # With a key of its own a request can be sent again after a broken connection and is still one job.

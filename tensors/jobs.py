@@ -38,6 +38,7 @@ from tensors.orders import KINDS, LibraryRequest, Ordered, Outcome, fingerprint_
 from tensors.tasks import Tasks
 from tensors.turns import Turns
 from tensors.types.base import Page
+from tensors.types.download import DownloadRequest
 from tensors.types.generation import GenerateRequest, Settings
 from tensors.types.jobs import ErrorInfo, Job, JobEvent
 from tensors.types.library import ScanRequest
@@ -65,7 +66,8 @@ class _Live:
 class JobQueue:
     """Accepts jobs, lets them run, and tells what happens to them. For one event loop.
 
-    Pictures are drawn one job after the other; so is work on the library, in a line of its own.
+    Pictures are drawn one job after the other; so is work on the library, in a line of its own. Downloads have a third
+    line, of which a few go at once.
     """
 
     def __init__(self, config: Config, worker: Worker, library: Library) -> None:
@@ -78,6 +80,7 @@ class JobQueue:
         self._tasks = Tasks(lambda: worker, library)
         self._drawing = Turns()
         self._cataloguing = Turns()
+        self._downloading = Turns(at_once=config["downloads.at_once"])
         self._live: dict[str, _Live] = {}
         self._done: OrderedDict[str, Event] = OrderedDict()
         self._closing = asyncio.Event()
@@ -138,7 +141,7 @@ class JobQueue:
     @property
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
-        return len(self._drawing) + len(self._cataloguing)
+        return len(self._drawing) + len(self._cataloguing) + len(self._downloading)
 
     @property
     def running(self) -> int:
@@ -157,6 +160,8 @@ class JobQueue:
         """Store and start work on the library. See `tensors.service.Db` for the errors."""
         if isinstance(request, ScanRequest):
             await asyncio.to_thread(self._library.check_scan, request)
+        if isinstance(request, DownloadRequest):
+            self._library.check_download(request)
         self._check_room()
         return await self._start(secrets.token_hex(8), order_library(request, created=now()))
 
@@ -298,9 +303,11 @@ class JobQueue:
         return document
 
     async def _work(self, job_id: str, ordered: Ordered, job_log: JobLog) -> Outcome:
-        line = self._drawing if ordered.settings else self._cataloguing
-        async with line.turn((ordered.created, job_id)):
+        async with self._line(ordered.kind).turn((ordered.created, job_id)):
             return await self._tasks.run(job_id, ordered, job_log)
+
+    def _line(self, kind: str) -> Turns:
+        return {"generate": self._drawing, "download": self._downloading}.get(kind, self._cataloguing)
 
     async def _settle(self, workflow: asyncio.Task[Any], job_id: str, job_log: JobLog, outcome: Outcome) -> None:
         """Tell the listeners that a job has ended, once the store knows it too."""
@@ -336,6 +343,7 @@ class JobQueue:
             await self._end_given_up()
         self._drawing.open()
         self._cataloguing.open()
+        self._downloading.open()
 
     async def _end_given_up(self) -> None:
         """End the jobs that DBOS does not start again, because they took the process down too often."""

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from tensors.civitai.client import Civitai
     from tensors.db.walk import Folder
+    from tensors.downloads.plan import Planner
+    from tensors.huggingface import HuggingFace
     from tensors.types.catalog import Model, ModelDetails
+    from tensors.types.download import DownloadPlan, DownloadReport, DownloadRequest
     from tensors.types.files import File, FileDetails, Triggers
     from tensors.types.jobs import Progress
     from tensors.types.library import (
@@ -116,6 +119,75 @@ class Library:
             done = cache(database, request, civitai=civitai, report=report, stop=stop, now=now)
             _compact_search(database, len(done.models))
             return done
+
+    def plan_download(self, request: DownloadRequest) -> DownloadPlan:
+        """See `tensors.service.Downloads.plan`."""
+        from tensors.types.download import DownloadPlan
+
+        with self.open() as database:
+            return DownloadPlan(files=tuple(file.told for file in self._planner(database, request, None).plan(request)))
+
+    def check_download(self, request: DownloadRequest) -> None:
+        """Raise `OutsideFolders` for a folder that is not to be written to, `InvalidRequest` for a name of nothing."""
+        from tensors.downloads.targets import read_hash, read_target
+
+        if request.directory is not None:
+            self._allowed(request.directory)
+        if request.hash is not None:
+            read_hash(request.hash)
+        if request.target is not None:
+            hugging_face: str = self._config["api.huggingface_url"]
+            read_target(request.target, civitai_url=self._site, huggingface_url=hugging_face)
+
+    def run_download(self, request: DownloadRequest, report: Report, stop: Stop) -> DownloadReport:
+        """Fetch files and make them known. Raises `DownloadError`, `CatalogError`, `JobCancelled`; parts are kept."""
+        from tensors.db.walk import Folder
+        from tensors.downloads.gates import CIVITAI, HUGGING_FACE
+        from tensors.downloads.work import Access, Downloading
+
+        configured = self.folders()
+        with self.open() as database:
+            planned = self._planner(database, request, stop).plan(request)
+            work = Downloading(
+                database=database,
+                access={
+                    CIVITAI: Access(url=self._site, key=self._config["api.civitai_key"]),
+                    HUGGING_FACE: Access(
+                        url=self._config["api.huggingface_url"].rstrip("/"), key=self._config["api.huggingface_key"]
+                    ),
+                },
+                allowed_hosts=self._config["api.allowed_download_hosts"],
+                folder=lambda path: Folder(path, _kind_of(path, configured)),
+                report=report,
+                stop=stop,
+                now=now,
+            )
+            return work.run(planned)
+
+    def _planner(self, database: Database, request: DownloadRequest, stop: Stop | None) -> Planner:
+        from tensors.downloads.plan import Planner, Site
+
+        directory = self._allowed(request.directory) if request.directory is not None else None
+        return Planner(
+            database,
+            civitai=lambda: self.civitai(stop),
+            hugging_face=lambda: self.hugging_face(stop),
+            civitai_site=Site(url=self._site, has_key=self._config["api.civitai_key"] is not None),
+            hugging_face_site=Site(
+                url=self._config["api.huggingface_url"].rstrip("/"),
+                has_key=self._config["api.huggingface_key"] is not None,
+            ),
+            folder=lambda kind: directory or self._folder_for(kind),
+            now=now,
+        )
+
+    def _folder_for(self, kind: str | None) -> Path:
+        """Where files of a kind go."""
+        from tensors.downloads.places import folder_for
+
+        named = {of: self._config[setting] for setting, of in FOLDERS.items() if of}
+        roots = self._config["paths.models"]
+        return folder_for(kind, named=named, roots=roots, own=self._config.data_dir / "models")
 
     # Files
 
@@ -336,6 +408,18 @@ class Library:
             yield civitai
         finally:
             civitai.close()
+
+    @contextmanager
+    def hugging_face(self, stop: Stop | None = None) -> Iterator[HuggingFace]:
+        """Hugging Face, as configured."""
+        from tensors.huggingface import HuggingFace
+
+        url, key = self._config["api.huggingface_url"], self._config["api.huggingface_key"]
+        site = HuggingFace(url, api_key=key, stop=stop)
+        try:
+            yield site
+        finally:
+            site.close()
 
 
 def _compact_search(database: Database, fetched: int) -> None:

@@ -13,6 +13,7 @@ from tensors.errors import EngineNotInstalled, IdempotencyConflict, NeedsServer
 if TYPE_CHECKING:
     from tensors.gallery import Gallery
     from tensors.local_db import LocalDb
+    from tensors.local_downloads import LocalDownloads
     from tensors.local_jobs import LocalJobs
     from tensors.lookup import Lookup
     from tensors.types.base import Deleted, Page
@@ -78,6 +79,13 @@ class LocalTensors:
         from tensors.lookup import Lookup
 
         return Lookup(self._config, self.db)
+
+    @cached_property
+    def downloads(self) -> LocalDownloads:
+        """Downloads to this machine."""
+        from tensors.local_downloads import LocalDownloads
+
+        return LocalDownloads(self.db)
 
     @cached_property
     def _gallery(self) -> Gallery:

@@ -23,15 +23,16 @@ class LocalDb(Library):
 
     def scan(self, request: ScanRequest, *, detach: bool = False) -> Job:
         self.check_scan(request)
-        return self._start(request, detach)
+        return self.start(request, detach)
 
     def link(self, request: LinkRequest, *, detach: bool = False) -> Job:
-        return self._start(request, detach)
+        return self.start(request, detach)
 
     def cache(self, request: CacheRequest, *, detach: bool = False) -> Job:
-        return self._start(request, detach)
+        return self.start(request, detach)
 
-    def _start(self, request: LibraryRequest, detach: bool) -> Job:
+    def start(self, request: LibraryRequest, detach: bool) -> Job:
+        """Do it in a thread of this process."""
         from tensors.clock import now
         from tensors.errors import NeedsServer
         from tensors.orders import order_library

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from tensors.types.download import DownloadReport, DownloadRequest
 from tensors.types.generation import GenerateRequest, Settings
 from tensors.types.jobs import ErrorInfo, Job
 from tensors.types.library import CacheReport, CacheRequest, LinkReport, LinkRequest, ScanReport, ScanRequest
 
-KINDS = ("generate", "scan", "link", "cache")
+KINDS = ("generate", "scan", "link", "cache", "download")
 """Of jobs."""
 
-LibraryRequest = ScanRequest | LinkRequest | CacheRequest
+LibraryRequest = ScanRequest | LinkRequest | CacheRequest | DownloadRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +29,15 @@ class Ordered:
     scan: ScanRequest | None = None
     link: LinkRequest | None = None
     cache: CacheRequest | None = None
+    download: DownloadRequest | None = None
 
     @property
     def kind(self) -> str:
         """One of `KINDS`."""
         if self.settings:
             return "generate"
+        if self.download:
+            return "download"
         return "scan" if self.scan else "link" if self.link else "cache"
 
 
@@ -49,6 +53,7 @@ class Outcome:
     scan: ScanReport | None = None
     link: LinkReport | None = None
     cache: CacheReport | None = None
+    download: DownloadReport | None = None
 
 
 def order_library(request: LibraryRequest, *, created: str) -> Ordered:
@@ -61,6 +66,8 @@ def order_library(request: LibraryRequest, *, created: str) -> Ordered:
             return Ordered(created=created, fingerprint=fingerprint, link=request)
         case CacheRequest():
             return Ordered(created=created, fingerprint=fingerprint, cache=request)
+        case DownloadRequest():
+            return Ordered(created=created, fingerprint=fingerprint, download=request)
 
 
 def fingerprint_of(request: GenerateRequest | LibraryRequest) -> str:
@@ -79,4 +86,5 @@ def finished(job: Job, outcome: Outcome) -> Job:
         scan=outcome.scan,
         link=outcome.link,
         cache=outcome.cache,
+        download=outcome.download,
     )

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from tensors.types.base import Deleted, Page
 from tensors.types.catalog import Found, Model, ModelDetails
+from tensors.types.download import DownloadPlan, DownloadRequest
 from tensors.types.files import File, FileDetails, Triggers
 from tensors.types.gallery import Image
 from tensors.types.generation import GenerateRequest
@@ -198,6 +199,28 @@ class Catalog(Protocol):
         """
 
 
+class Downloads(Protocol):
+    """Files fetched from CivitAI and Hugging Face, checked, and brought into the library."""
+
+    def plan(self, request: DownloadRequest) -> DownloadPlan:
+        """What a download would do: names, sizes, hashes, and what is here already. Nothing is changed.
+
+        Raises:
+            InvalidRequest: for a name of nothing, or when it is not clear which file is meant; it says which there are.
+            NotInCatalog: when the site has no such model.
+            DownloadRefused: when its files are not to be had, with the reason and what to do.
+            OutsideFolders: on a server, for a directory that is not in a configured folder.
+            CatalogError: when the site does not answer as it should.
+        """
+
+    def start(self, request: DownloadRequest, *, detach: bool = False) -> Job:
+        """Fetch files; `jobs.events` follows it. What `plan` raises later on is the job's error.
+
+        Stopped, failed or killed, it leaves what was fetched, and the next one for the same file goes on with it.
+        Raises `InvalidRequest`, `OutsideFolders` and, where nobody would do it, `NeedsServer`.
+        """
+
+
 class Tensors(Protocol):
     """Everything, by noun."""
 
@@ -212,6 +235,9 @@ class Tensors(Protocol):
 
     @property
     def catalog(self) -> Catalog: ...
+
+    @property
+    def downloads(self) -> Downloads: ...
 
     def generate(self, request: GenerateRequest, *, idempotency_key: str | None = None, detach: bool = False) -> Job:
         """Check a request and queue it; `jobs.events` follows it.

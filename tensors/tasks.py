@@ -45,6 +45,10 @@ class Tasks:
         if ordered.scan:
             log.publish("running", Progress(phase="listing"))
             return Outcome(state="succeeded", scan=await _in_thread(log, partial(self._library.run_scan, ordered.scan)))
+        if ordered.download:
+            log.publish("running", Progress(phase="looking up"))
+            done = await _in_thread(log, partial(self._library.run_download, ordered.download))
+            return Outcome(state="succeeded", download=done)
         log.publish("running", Progress(phase="matching" if ordered.link else "fetching"))
         if ordered.link:
             return Outcome(state="succeeded", link=await _in_thread(log, partial(self._library.run_link, ordered.link)))

@@ -1,4 +1,4 @@
-"""Whose turn it is: one job at a time, in the order they were asked for."""
+"""Whose turn it is: a few jobs at a time, one as a rule, in the order they were asked for."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Place = tuple[str, str]
 class Turns:
     """A line before one engine. It starts closed: after a restart nobody goes before all who waited are back."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, at_once: int = 1) -> None:
         self._waiting: list[tuple[Place, asyncio.Future[None]]] = []
-        self._busy = False
+        self._free = at_once
         self._open = False
 
     def __len__(self) -> int:
@@ -46,12 +46,12 @@ class Turns:
             self._leave()
 
     def _leave(self) -> None:
-        self._busy = False
+        self._free += 1
         self._next()
 
     def _next(self) -> None:
-        while self._open and not self._busy and self._waiting:
+        while self._open and self._free and self._waiting:
             _, future = heapq.heappop(self._waiting)
             if not future.done():
-                self._busy = True
+                self._free -= 1
                 future.set_result(None)

@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,8 +24,10 @@ from hypothesis import strategies as st
 
 from tensors.downloads import fetch as fetching
 from tensors.downloads import part as parts
+from tensors.downloads import refusals
 from tensors.downloads.addresses import Guard
 from tensors.downloads.fetch import TRIES, Fetch, Fetched, Wanted
+from tensors.downloads.gates import CIVITAI
 from tensors.errors import Conflict, DiskFull, DownloadError, DownloadRefused, JobCancelled, TsrError
 
 KEY = "key-that-nobody-else-may-see"
@@ -44,8 +47,9 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def refused(status: int, kind: str, body: bytes, location: str | None) -> DownloadRefused:
-    return DownloadRefused(f"{status} {kind} {body[:40]!r} {location}")
+def refused(status: int, header: Callable[[str], str | None], body: bytes) -> DownloadRefused | None:
+    """As CivitAI's answers are understood."""
+    return refusals.refused(CIVITAI, status, header, body, what="the file", page="its page", key=KEY)
 
 
 @pytest.fixture
@@ -237,7 +241,7 @@ def test_without_a_hash_only_a_whole_model_is_taken(content: bytes, server: Host
 @pytest.mark.parametrize("kind", ["text/html", "application/json; charset=utf-8", "TEXT/HTML"])
 def test_a_page_is_never_saved(kind: str, server: HostileServer, tmp_path: Path) -> None:
     server.acts.append(hostile.says(200, CONTENT, kind))
-    with pytest.raises(DownloadRefused, match="200"):
+    with pytest.raises(DownloadRefused, match="a web page or a text in place of the file"):
         fetch(server, tmp_path / "a.safetensors")
     assert not (tmp_path / "a.safetensors").exists()
 
@@ -245,7 +249,7 @@ def test_a_page_is_never_saved(kind: str, server: HostileServer, tmp_path: Path)
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
 def test_a_refusal_of_the_site_is_final(status: int, server: HostileServer, tmp_path: Path) -> None:
     server.acts.extend([hostile.says(status, b'{"error": "why"}')] * 3)
-    with pytest.raises(DownloadRefused, match=f"{status} application/json"):
+    with pytest.raises(DownloadRefused, match="the file"):
         fetch(server, tmp_path / "a.safetensors")
     assert len(server.requests) == 1
 
@@ -304,7 +308,7 @@ def test_redirects_in_a_circle_end(server: HostileServer, tmp_path: Path) -> Non
 
 def test_a_login_behind_a_redirect_is_a_refusal(server: HostileServer, tmp_path: Path) -> None:
     server.acts.append(hostile.moved("/login?returnUrl=x&reason=download-auth"))
-    with pytest.raises(DownloadRefused, match="reason=download-auth"):
+    with pytest.raises(DownloadRefused, match="leads to its login page"):
         fetch(server, tmp_path / "a.safetensors")
     assert len(server.requests) == 1
 
@@ -326,6 +330,26 @@ def test_cancelled_it_stops_and_keeps_what_came(server: HostileServer, tmp_path:
     kept = (tmp_path / "a.safetensors.part").read_bytes()
     assert kept
     assert CONTENT.startswith(kept)
+
+
+@pytest.mark.parametrize("after", [None, 0, 100_000], ids=["no answer", "no bytes", "half"])
+def test_cancelled_while_nothing_comes_it_stops_at_once(
+    after: int | None, server: HostileServer, tmp_path: Path
+) -> None:
+    asked = threading.Event()
+
+    def act(exchange: hostile.Exchange) -> None:
+        if after is not None:
+            exchange.line.sendall(exchange.fitting_head()[:after])
+        asked.set()
+        server.released.wait()
+
+    server.acts.append(act)
+    began = time.monotonic()
+    with pytest.raises(JobCancelled):
+        fetch(server, tmp_path / "a.safetensors", stop=asked.is_set, silence=60.0)
+    assert time.monotonic() - began < 30, "it does not wait for the silence to end"
+    assert not (tmp_path / "a.safetensors").exists()
 
 
 def test_two_at_once_do_not_write_one_part(server: HostileServer, tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ async def settle() -> None:
 class Visitors:
     """Those who came to a line, and what became of them."""
 
-    def __init__(self) -> None:
-        self.turns = Turns()
+    def __init__(self, at_once: int = 1) -> None:
+        self.turns = Turns(at_once=at_once)
+        self.at_once = at_once
         self.opened = False
         self.inside: list[Place] = []
         self.entered: list[Place] = []
@@ -44,7 +45,7 @@ class Visitors:
             assert self.opened, "somebody was let in before it opened"
             self.inside.append(place)
             self.entered.append(place)
-            assert len(self.inside) == 1, "two at once"
+            assert len(self.inside) <= self.at_once, "too many at once"
             try:
                 await self._gates[place].wait()
             finally:
@@ -80,10 +81,10 @@ class Visitors:
             await settle()
 
 
-@given(history=st.lists(ACTIONS, max_size=60))
-def test_whatever_happens_one_at_a_time_and_nobody_is_lost(history: list[tuple[Action, int]]) -> None:
+@given(history=st.lists(ACTIONS, max_size=60), at_once=st.integers(1, 3))
+def test_whatever_happens_never_too_many_and_nobody_is_lost(history: list[tuple[Action, int]], at_once: int) -> None:
     async def run() -> None:
-        visitors = Visitors()
+        visitors = Visitors(at_once)
         for action, number in history:
             if action == "wait":
                 await settle()
@@ -119,6 +120,17 @@ def test_the_first_of_all_who_wait_is_next(history: list[tuple[Action, int]]) ->
         assert visitors.waiting() == []
 
     asyncio.run(run())
+
+
+async def test_as_many_as_there_may_be_go_at_once() -> None:
+    visitors = Visitors(2)
+    for number in range(3):
+        visitors.arrive(number)
+    visitors.do("open", 0)
+    await settle()
+    assert len(visitors.inside) == 2
+    await visitors.drain()
+    assert len(visitors.entered) == 3
 
 
 async def test_one_who_is_cancelled_the_instant_his_turn_comes_passes_it_on() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tensors.cli._text import counted, listed
+from tensors.types.download import DownloadReport
 from tensors.types.jobs import Job
 from tensors.types.library import CacheReport, FileProblem, LinkReport, ScanReport
 
@@ -48,12 +49,22 @@ def cache_words(report: CacheReport) -> str:
     return f"{counted(len(report.models), 'model')} kept{missing}"
 
 
+def download_words(report: DownloadReport) -> str:
+    """`2 files fetched, 1 was here`."""
+    fetched = sum(file.fetched for file in report.files)
+    here = len(report.files) - fetched
+    parts = [f"{counted(fetched, 'file')} fetched"] if fetched or not here else []
+    return ", ".join([*parts, *([f"{here:,} {'was' if here == 1 else 'were'} here"] if here else [])])
+
+
 def report_words(job: Job) -> str | None:
     """What a job on the library came to; None of another job, or of one that has not ended."""
     if job.scan:
         return scan_words(job.scan)
     if job.link:
         return link_words(job.link)
+    if job.download:
+        return download_words(job.download)
     return cache_words(job.cache) if job.cache else None
 
 

@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "completion": ("tensors.cli.completion", "Print the completion script of a shell."),
     "db": ("tensors.cli.db", "Know every model file: scan folders, link them with CivitAI, search offline."),
     "demo": ("tensors.cli.demo", "Draw four pictures through a server of its own, to see that all works."),
+    "dl": ("tensors.cli.dl:download", "Download models: checked, identified, linked, ready to use."),
     "engine": ("tensors.cli.engine", "Get, list and remove sd-server, the engine that draws."),
     "generate": ("tensors.cli.generate", "Draw pictures."),
     "get": ("tensors.cli.get", "Show a model of CivitAI with its versions and files."),

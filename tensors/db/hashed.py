@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ _COUNT = f"SELECT count(*), coalesce(sum(size), 0) FROM undecided CROSS JOIN fil
 _NEXT = f"""
     SELECT id, directory, name, size, mtime_ns, inode, CASE format WHEN 'safetensors' THEN data_start END FROM files
     WHERE (size, id) > (?, ?) AND {_PENDING} ORDER BY size, id LIMIT {_PAGE}"""
+_Row = tuple[int, str, str, int, int, int, int | None]
 _STILL = """
     SELECT EXISTS (SELECT 1 FROM files WHERE id = ? AND directory = ? AND name = ? AND size = ? AND mtime_ns = ?
         AND inode = ?)"""
@@ -53,11 +54,21 @@ def count_pending(database: Database) -> tuple[int, int]:
     return count, size
 
 
+def hash_one(database: Database, path: Path, tally: Tally) -> None:
+    """Hash a file that was listed, if it has no hashes. Raises `Stopped`."""
+    query = f"""SELECT id, directory, name, size, mtime_ns, inode, CASE format WHEN 'safetensors' THEN data_start END
+        FROM files WHERE directory = ? AND name = ? AND missing_since IS NULL AND problem IS NULL AND NOT {HASHED}"""
+    rows = database.connection.execute(query, (os.fspath(path.parent), path.name)).fetchall()
+    for row in rows:
+        _Work(database, tally, row[3]).run([row])
+
+
 def hash_pending(database: Database, tally: Tally) -> None:
     """Hash what can be hashed in the scanned folders. Raises `Stopped`; what was hashed by then is kept."""
     count, size = count_pending(database)
     if count:
-        _Work(database, tally, size).run()
+        work = _Work(database, tally, size)
+        work.run(work.pending())
 
 
 @dataclass(slots=True)
@@ -72,8 +83,8 @@ class _Work:
     _given: dict[int, str] = field(default_factory=dict)
     """Files that were given out and have not come back, the oldest first."""
 
-    def run(self) -> None:
-        results = hash_files(self._wanted(), progress=self._progress, stop=self.tally.stop)
+    def run(self, rows: Iterable[_Row]) -> None:
+        results = hash_files(self._wanted(rows), progress=self._progress, stop=self.tally.stop)
         try:
             with closing(results):
                 for item, outcome in results:
@@ -85,14 +96,18 @@ class _Work:
         compare_hashed(self.database, self.tally)
         self.tally.hashing(self.total, self.total, "", 0.0, last=True)
 
-    def _wanted(self) -> Iterator[tuple[_Item, Path, int | None]]:
+    def pending(self) -> Iterator[_Row]:
+        """What can be hashed in the scanned folders."""
         after = (-1, 0)
         while page := self.database.connection.execute(_NEXT, after).fetchall():
-            for file_id, directory, name, size, mtime_ns, inode, data_start in page:
-                item = _Item(file_id, Place(directory, name, size, mtime_ns, inode))
-                self._given[file_id] = item.place.path
-                yield item, Path(item.place.path), data_start
+            yield from page
             after = (page[-1][3], page[-1][0])
+
+    def _wanted(self, rows: Iterable[_Row]) -> Iterator[tuple[_Item, Path, int | None]]:
+        for file_id, directory, name, size, mtime_ns, inode, data_start in rows:
+            item = _Item(file_id, Place(directory, name, size, mtime_ns, inode))
+            self._given[file_id] = item.place.path
+            yield item, Path(item.place.path), data_start
 
     def _progress(self, count: int) -> None:
         self.done = min(self.done + count, self.total)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import ipaddress
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -24,6 +24,8 @@ KNOWN_HOSTS = (
 """CivitAI, Hugging Face, and where they keep files. `*.hf.co` does not mean `hf.co`."""
 
 SETTING = "api.allowed_download_hosts"
+_TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+"""NAT64 (RFC 6052) and what went before it (RFC 4291, 2.5.5.1): the last 32 bits are an IPv4 address."""
 PORTS = {"http": 80, "https": 443}
 
 Resolve = Callable[[str, int], Sequence[str]]
@@ -58,17 +60,16 @@ class Guard:
     """Knows which URLs may be asked for a file of one site."""
 
     def __init__(self, base_url: str, allowed_hosts: Sequence[str] = (), *, resolve: Resolve = resolve) -> None:
-        """`base_url`: the site as configured; its own host is allowed whatever its address. `allowed_hosts`: more
-        host names or patterns such as `*.example.org`, on any address, with http too."""
-        scheme, self._host, _ = _parts(base_url)
-        self._plain = scheme == "http"
+        """`base_url`: the site as configured; it is allowed whatever its address, but no other port of its host.
+        `allowed_hosts`: more host names or patterns such as `*.example.org`, on any address, with http too."""
+        self._own = _parts(base_url)
         self._allowed = tuple(pattern.lower().rstrip(".") for pattern in allowed_hosts)
         self._resolve = resolve
 
     def route(self, url: str) -> Route:
         """The way to a URL. Raises `DownloadRefused` where it must not lead, `OSError` when a host is not found."""
         scheme, host, port = _parts(url)
-        own = host == self._host
+        own = (scheme, host, port) == self._own
         trusted = own or _listed(host, self._allowed)
         if scheme not in PORTS or not host:
             raise DownloadRefused(f"the download leads to {shown(url)}, which is not https: refused")
@@ -77,7 +78,7 @@ class Guard:
                 f"the download leads to {host}, which is no known host of models: refused",
                 hint=f"if that is right: tsr config set {SETTING} {host}",
             )
-        if scheme == "http" and not (trusted and (self._plain or not own)):
+        if scheme == "http" and not trusted:
             raise DownloadRefused(f"the download leads to {shown(url)}, which is not https: refused")
         addresses = self._resolve(host, port)
         inside = [address for address in addresses if not _is_public(address)]
@@ -88,7 +89,7 @@ class Guard:
             )
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return Route(scheme, host, port, target, tuple(addresses), own and (scheme == "https" or self._plain))
+        return Route(scheme, host, port, target, tuple(addresses), own)
 
 
 def shown(url: str) -> str:
@@ -122,6 +123,17 @@ def _listed(host: str, patterns: Sequence[str]) -> bool:
 
 def _is_public(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
-    inner = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
     # `is_global` leaves out private, loopback, link-local, shared and reserved ones; multicast it does not.
-    return found.is_global and not found.is_multicast and (inner is None or inner.is_global)
+    if not found.is_global or found.is_multicast:
+        return False
+    return isinstance(found, ipaddress.IPv4Address) or all(map(_is_public, _inside(found)))
+
+
+def _inside(address: ipaddress.IPv6Address) -> Iterator[str]:
+    """IPv4 addresses that an IPv6 address leads to, by translation or in a tunnel."""
+    if address.ipv4_mapped:
+        yield str(address.ipv4_mapped)
+    if address.sixtofour:
+        yield str(address.sixtofour)
+    if any(address in network for network in _TRANSLATED):
+        yield str(ipaddress.IPv4Address(address.packed[-4:]))

@@ -25,26 +25,30 @@ class Stalled(OSError):
 
 
 class Connection:
-    """A request to one server. Every method raises `OSError` or `http.client.HTTPException`."""
+    """A connection for one request. Every method raises `OSError` or `http.client.HTTPException`."""
 
-    def __init__(self, route: Route, headers: Mapping[str, str], *, silence: float) -> None:
-        """Send the request and read the head of the answer. `silence`: seconds without a byte that are too many."""
+    def __init__(self, route: Route, *, silence: float) -> None:
+        """Connect. `silence`: seconds without a byte that are too many."""
+        self._route = route
         self._silence = silence
         self._socket = _connect(route, silence)
         self._connection = http.client.HTTPConnection(route.host, route.port, timeout=silence)
-        try:
-            self._connection.sock = self._socket
-            # With a port where it need not be, the signature of a storage's URL would not fit.
-            common = {"Host": _host(route), "Accept-Encoding": "identity", "Connection": "close"}
-            said = {**common, "User-Agent": f"tsr/{__version__}", **headers}
-            self._connection.request("GET", route.target, headers=said)
-            self._answer = self._connection.getresponse()
-        except BaseException:
-            self.close()
-            raise
-        self.status = self._answer.status
+        self._connection.sock = self._socket
+
+    def ask(self, headers: Mapping[str, str]) -> None:
+        """Send the request and read the head of the answer."""
+        # With a port where it need not be, the signature of a storage's URL would not fit.
+        common = {"Host": _host(self._route), "Accept-Encoding": "identity", "Connection": "close"}
+        said = {**common, "User-Agent": f"tsr/{__version__}", **headers}
+        self._connection.request("GET", self._route.target, headers=said)
+        self._answer = self._connection.getresponse()
         self._since = time.monotonic()
         self._fresh = 0
+
+    @property
+    def status(self) -> int:
+        """Of the answer."""
+        return self._answer.status
 
     def header(self, name: str) -> str | None:
         """A header of the answer."""
@@ -63,6 +67,11 @@ class Connection:
                 raise Stalled(f"only {self._fresh} bytes came in {lasted:.0f} seconds")
             self._since, self._fresh = time.monotonic(), 0
         return piece
+
+    def cut(self) -> None:
+        """End it from another thread: whoever waits for bytes wakes up."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End the connection."""

@@ -12,13 +12,14 @@ import contextlib
 import http.client
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
-from tensors.downloads.addresses import Guard, shown
+from tensors.downloads.addresses import Guard, Route, shown
 from tensors.downloads.connection import Connection
 from tensors.downloads.following import Follower
 from tensors.downloads.part import Mark, Part
@@ -44,10 +45,12 @@ _ROUNDING = 1024
 _MAGIC = 16
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _WHOLE = re.compile(r"bytes \*/(\d{1,18})")
-_PAGES = ("text/html", "application/json", "application/xml", "text/xml", "application/xhtml+xml")
+_BODY = 4096
 
-Refused = Callable[[int, str, bytes, str | None], DownloadRefused]
-"""What an answer that is no file means: status, content type, the beginning of its body, where it redirects to."""
+Header = Callable[[str], str | None]
+Refused = Callable[[int, Header, bytes], DownloadRefused | None]
+"""What an answer of the site means that is no file, from its status, headers and the beginning of its body; None when
+it may be one, leads to one, or may be better later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,41 +176,48 @@ class Fetch:
         elif part.size and self._wanted.sha256:
             # The hash will tell whether the two pieces belong together.
             headers = {"Range": f"bytes={part.size}-"}
-        connection = self._followed(headers)
-        try:
-            yield connection
-        finally:
-            connection.close()
-
-    def _followed(self, headers: dict[str, str]) -> Connection:
         url = self._wanted.url
         for _ in range(_MOST_REDIRECTS + 1):
             route = self._guard.route(url)
             key = {"Authorization": f"Bearer {self._key}"} if self._key and route.own else {}
-            connection = Connection(route, {**headers, **key}, silence=self._silence)
-            try:
+            with self._connected(route) as connection:
+                connection.ask({**headers, **key})
+                if route.own:
+                    self._hear(connection)
                 if connection.status not in _REDIRECTS:
                     self._judge(connection, own=route.own)
-                    return connection
-                url = self._next(url, connection)
-            except BaseException:
-                connection.close()
-                raise
-            connection.close()
+                    yield connection
+                    return
+                url = _next(url, connection)
         raise DownloadRefused(f"{shown(self._wanted.url)} leads from one redirect to the next")
 
-    def _next(self, url: str, connection: Connection) -> str:
-        location = connection.header("Location")
-        if not location:
-            raise _Passing("it answered with a redirect to nowhere")
-        try:
-            target = urljoin(url, location)
-            query = urlsplit(target).query
-        except ValueError as error:
-            raise _Passing("it answered with a redirect that cannot be read") from error
-        if "reason=download-auth" in query or "/login" in urlsplit(target).path:
-            raise self._refused(connection.status, "", b"", location)
-        return target
+    @contextlib.contextmanager
+    def _connected(self, route: Route) -> Iterator[Connection]:
+        """A connection that is cut when it is time to stop: it may say nothing for a minute."""
+        with contextlib.closing(Connection(route, silence=self._silence)) as connection:
+            ended = threading.Event()
+
+            def watch() -> None:
+                while not ended.wait(_WAIT_STEP):
+                    if self._stop():
+                        connection.cut()
+                        return
+
+            watcher = threading.Thread(target=watch, name="watch-download")
+            watcher.start()
+            try:
+                yield connection
+            finally:
+                ended.set()
+                watcher.join()
+
+    def _hear(self, connection: Connection) -> None:
+        """Raise what the site says against it."""
+        # What may be the file itself is looked at when it is written.
+        body = _beginning(connection) if connection.status >= 400 else b""
+        reason = self._refused(connection.status, connection.header, body)
+        if reason is not None:
+            raise reason
 
     def _judge(self, connection: Connection, *, own: bool) -> None:
         """Raise for an answer that is no file. 416 is looked at later."""
@@ -216,15 +226,13 @@ class Fetch:
             packed = (connection.header("Content-Encoding") or "identity").lower()
             if packed != "identity":
                 raise _Passing(f"it sends the file packed ({packed[:20]}), which was not asked for")
-            if _kind(connection) in _PAGES:
-                raise self._refused(status, _kind(connection), _beginning(connection), None)
         elif status in _PASSING or status >= 500:
             wait = _seconds(connection.header("Retry-After"))
             raise _Passing(f"it answered {status}", wait=wait)
         elif status in _MAYBE_EXPIRED and not own:
             raise _Passing(f"the storage answered {status}: its address may have expired")
         elif status != 416:
-            raise self._refused(status, _kind(connection), _beginning(connection), None)
+            raise DownloadRefused(f"{self._wanted.target.name} is not to be had: the answer was {status}")
 
     def _begin(self, coming: _Coming, connection: Connection) -> None:
         """Bring the part in line with the answer."""
@@ -274,6 +282,8 @@ class Fetch:
                 checked = True
             coming.grown()
             self._progress(part.size, total)
+        # When it was cut, the end is not the end.
+        self._check_stop()
         if part.mark.size is not None and part.size != part.mark.size:
             raise _Passing(f"it ended after {part.size:,} of {part.mark.size:,} bytes")
         if part.mark.size is None:
@@ -361,8 +371,15 @@ def _total(connection: Connection) -> int | None:
     return int(length) if length.isdecimal() and length.isascii() and len(length) <= 18 else None
 
 
-def _kind(connection: Connection) -> str:
-    return (connection.header("Content-Type") or "").partition(";")[0].strip().lower()
+def _next(url: str, connection: Connection) -> str:
+    """Where a redirect leads."""
+    location = connection.header("Location")
+    if not location:
+        raise _Passing("it answered with a redirect to nowhere")
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise _Passing("it answered with a redirect that cannot be read") from error
 
 
 def _short(value: str | None) -> str | None:
@@ -371,7 +388,7 @@ def _short(value: str | None) -> str | None:
 
 def _beginning(connection: Connection) -> bytes:
     with contextlib.suppress(OSError, http.client.HTTPException):
-        return connection.read()[:4096]
+        return connection.read()[:_BODY]
     return b""
 
 

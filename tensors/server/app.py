@@ -21,7 +21,7 @@ from tensors.jobs import JobQueue
 from tensors.library import Library
 from tensors.lookup import Lookup
 from tensors.models import ModelFile
-from tensors.server import body, catalog, db, gallery, jobs, problems, routes
+from tensors.server import body, catalog, db, download, gallery, jobs, problems, routes
 from tensors.server.core import ServerCore
 from tensors.server.security import Guard
 from tensors.worker import Worker
@@ -57,7 +57,7 @@ def create_app(config: Config, *, model: ModelFile, url: str, keys: Sequence[str
     # Its /docs loads nothing from elsewhere: the box in the corner may have no way out.
     app = FastAPIOffline(title="tsr", version=__version__, lifespan=lifespan, redoc_url=None)
     problems.install(app)
-    for module in (routes, jobs, gallery, db, catalog):
+    for module in (routes, jobs, gallery, db, catalog, download):
         app.include_router(module.router)
     _complete_schema(app)
     app.add_middleware(

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from tensors.decoding import NOT_THAT_JSON
 from tensors.server.problems import BOUNDS, validation_error
 from tensors.types.base import request
+from tensors.types.download import DownloadRequest
 from tensors.types.generation import GenerateRequest
 from tensors.types.library import CacheRequest, FileEdit, LinkRequest, ScanRequest
 
@@ -35,7 +36,7 @@ class GenerateBody(GenerateRequest):
         return GenerateRequest(**{field.name: getattr(self, field.name) for field in fields(GenerateRequest)})
 
 
-BODIES = (GenerateBody, ScanRequest, LinkRequest, CacheRequest, FileEdit)
+BODIES = (GenerateBody, ScanRequest, LinkRequest, CacheRequest, FileEdit, DownloadRequest)
 
 T = TypeVar("T")
 

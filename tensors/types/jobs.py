@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tensors.types.base import answer
+from tensors.types.download import DownloadReport
 from tensors.types.gallery import Image
 from tensors.types.generation import Settings
 from tensors.types.library import CacheReport, LinkReport, ScanReport
@@ -14,7 +15,7 @@ class Progress:
 
     phase: str
     """`queued`; of a picture `loading`, `encoding`, `sampling`, `decoding` or `saving`; of the library `listing`,
-    `hashing`, `matching` or `fetching`."""
+    `hashing`, `matching` or `fetching`; of a download `looking up` and `downloading`, then those of the library."""
     step: int = 0
     """Sampling step of the current picture."""
     steps: int = 0
@@ -48,7 +49,7 @@ class Job:
 
     id: str
     kind: str
-    """`generate`, `scan`, `link` or `cache`."""
+    """`generate`, `scan`, `link`, `cache` or `download`."""
     state: str
     """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
     created: str
@@ -62,6 +63,7 @@ class Job:
     """What a scan found, once it has ended."""
     link: LinkReport | None = None
     cache: CacheReport | None = None
+    download: DownloadReport | None = None
 
     @property
     def ended(self) -> bool:
