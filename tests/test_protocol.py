@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from wire import wire_types
 
 from tensors import service
-from tensors.client import RemoteCatalog, RemoteDb, RemoteImages, RemoteJobs, TsrClient
+from tensors.client import RemoteCatalog, RemoteDb, RemoteDownloads, RemoteImages, RemoteJobs, TsrClient
 from tensors.config import load_config
 from tensors.errors import InvalidRequest, TsrError, from_wire
 from tensors.local import LocalImages, LocalTensors
 from tensors.local_db import LocalDb
+from tensors.local_downloads import LocalDownloads
 from tensors.local_jobs import LocalJobs
 from tensors.lookup import Lookup
 from tensors.models import ModelFiles
@@ -32,6 +33,7 @@ from tensors.server import problems
 from tensors.server.app import create_app
 from tensors.server.body import GenerateBody, read_body
 from tensors.types.base import Page
+from tensors.types.download import DownloadRequest
 from tensors.types.gallery import Image
 from tensors.types.generation import GenerateRequest, Hires, Lora
 from tensors.types.jobs import Job
@@ -43,6 +45,7 @@ IMPLEMENTATIONS = {
     service.Images: (LocalImages, RemoteImages),
     service.Db: (LocalDb, RemoteDb),
     service.Catalog: (Lookup, RemoteCatalog),
+    service.Downloads: (LocalDownloads, RemoteDownloads),
 }
 
 ROUTES = {
@@ -76,6 +79,8 @@ ROUTES = {
     "Db.check": ("post", "/api/db/check"),
     "Catalog.search": ("get", "/api/catalog/search"),
     "Catalog.model": ("get", "/api/catalog/models/{model_id}"),
+    "Downloads.plan": ("post", "/api/download/plan"),
+    "Downloads.start": ("post", "/api/download"),
 }
 
 
@@ -142,7 +147,7 @@ def hints(cls: Any) -> dict[str, Any]:
 
 
 # What has bounds of its own is tested below with values that keep them.
-BOUNDED = (Page, GenerateRequest, ScanRequest, LinkRequest, CacheRequest, FileEdit)
+BOUNDED = (Page, GenerateRequest, ScanRequest, LinkRequest, CacheRequest, FileEdit, DownloadRequest)
 WIRE_TYPES = [cls for cls in wire_types().values() if cls not in BOUNDED]
 
 
@@ -224,6 +229,11 @@ LIBRARY_REQUESTS = {
     LinkRequest: {"files": NAMES, "refresh": st.booleans(), "offline": st.booleans()},
     CacheRequest: {"models": st.lists(st.integers(-1, 2**40), max_size=3)},
     FileEdit: dict.fromkeys(("kind", "family", "model"), st.none() | WORDS | st.just("") | st.just("a" * 65)),
+    DownloadRequest: {
+        **dict.fromkeys(("target", "hash", "file", "directory"), st.none() | WORDS | st.just("") | st.just("a" * 4097)),
+        **dict.fromkeys(("model_id", "version_id"), st.none() | st.integers(-1, 3)),
+        **dict.fromkeys(("everything", "force"), st.booleans()),
+    },
 }
 
 

@@ -23,7 +23,7 @@ class DownloadRequest:
     """A model of CivitAI: its newest version."""
     version_id: _Number | None = None
     """A version on CivitAI."""
-    hash: Annotated[str, MinLen(8), MaxLen(64)] | None = None
+    hash: Annotated[str, MinLen(1), MaxLen(64)] | None = None
     """The version on CivitAI that has a file with this hash: AutoV1, AutoV2, AutoV3, CRC32, SHA256 or BLAKE3."""
     file: _Word | None = None
     """Which of several files: its number, its name, or a pattern such as `*fp16*`."""
