@@ -113,8 +113,11 @@ class RemoteJobs:
     def __init__(self, http: _Http) -> None:
         self._http = http
 
-    def list(self, *, state: str | None = None, limit: int = 20, cursor: str | None = None) -> Page[Job]:
-        return self._http.get("/api/jobs", Page[Job], params=_given(state=state, limit=limit, cursor=cursor))
+    def list(
+        self, *, kind: str | None = None, state: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> Page[Job]:
+        wanted = _given(kind=kind, state=state, limit=limit, cursor=cursor)
+        return self._http.get("/api/jobs", Page[Job], params=wanted)
 
     def get(self, job_id: str) -> Job:
         return self._http.get(f"/api/jobs/{_part(job_id)}", Job)

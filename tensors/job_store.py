@@ -92,8 +92,10 @@ def _outcome(status: WorkflowStatus) -> Outcome:
             return Outcome(state="queued")
 
 
-def check_listing(state: str | None, limit: int, cursor: str | None) -> None:
+def check_listing(kind: str | None, state: str | None, limit: int, cursor: str | None) -> None:
     """Raise `InvalidRequest` for what a list of jobs cannot be asked for."""
+    if kind is not None and kind not in KINDS:
+        raise InvalidRequest(f"unknown kind {kind!r}", hint=f"kinds: {', '.join(KINDS)}")
     if state is not None and state not in STATES:
         raise InvalidRequest(f"unknown state {state!r}", hint=f"states: {', '.join(STATES)}")
     if not 1 <= limit <= 500:
@@ -108,12 +110,18 @@ _Place = tuple[int, str, str]
 
 
 def page_of(
-    lister: Lister, *, state: str | None, limit: int, cursor: str | None, live: Callable[[Job], Job] = lambda job: job
+    lister: Lister,
+    *,
+    kind: str | None,
+    state: str | None,
+    limit: int,
+    cursor: str | None,
+    live: Callable[[Job], Job] = lambda job: job,
 ) -> Page[Job]:
     """Jobs newest first, from DBOS's `list_workflows`; `live` adds what only memory knows."""
-    check_listing(state, limit, cursor)
+    check_listing(kind, state, limit, cursor)
     found: list[tuple[Job, str]] = []
-    for job, key in _newest_first(lister, cursor):
+    for job, key in _newest_first(lister, [kind] if kind else list(KINDS), cursor):
         job = live(job)
         if state is None or job.state == state:
             found.append((job, key))
@@ -123,7 +131,7 @@ def page_of(
     return Page(items=tuple(job for job, _ in found[:limit]), next_cursor=more)
 
 
-def _newest_first(lister: Lister, cursor: str | None) -> Iterator[tuple[Job, str]]:
+def _newest_first(lister: Lister, kinds: Sequence[str], cursor: str | None) -> Iterator[tuple[Job, str]]:
     """Jobs with their cursors.
 
     DBOS orders them by when it stored them: by the second before Python 3.12, from then on by the millisecond, with a
@@ -133,7 +141,7 @@ def _newest_first(lister: Lister, cursor: str | None) -> Iterator[tuple[Job, str
     end, scan = before and before[0], _SCAN
     while True:
         until = None if end is None else from_epoch_ms(end + 1)
-        rows = lister(name=list(KINDS), sort_desc=True, limit=scan, end_time=until)
+        rows = lister(name=kinds, sort_desc=True, limit=scan, end_time=until)
         # The limit may have cut the oldest moment in two: it is left for the next look.
         stored = [int(row.created_at or 0) for row in rows]
         cut = stored[-1] if len(rows) == scan else None
@@ -164,9 +172,9 @@ class StoredJobs:
         self._engine = open_store(file)
         self._client = DBOSClient(system_database_engine=self._engine, serializer=JsonSerializer())
 
-    def list(self, *, state: str | None, limit: int, cursor: str | None) -> Page[Job]:
+    def list(self, *, kind: str | None, state: str | None, limit: int, cursor: str | None) -> Page[Job]:
         """Jobs newest first."""
-        return page_of(self._client.list_workflows, state=state, limit=limit, cursor=cursor)
+        return page_of(self._client.list_workflows, kind=kind, state=state, limit=limit, cursor=cursor)
 
     def get(self, job_id: str) -> Job:
         """One job. Raises `JobNotFound`."""

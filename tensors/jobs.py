@@ -188,10 +188,12 @@ class JobQueue:
         if len(self._live) > limit:  # one of them runs
             raise QueueFull(f"{limit} jobs are waiting already", hint="tsr jobs list")
 
-    async def list(self, *, state: str | None = None, limit: int = 20, cursor: str | None = None) -> Page[Job]:
+    async def list(
+        self, *, kind: str | None = None, state: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> Page[Job]:
         """See `tensors.service.Jobs.list`."""
         return await asyncio.to_thread(
-            page_of, DBOS.list_workflows, state=state, limit=limit, cursor=cursor, live=self._as_it_is
+            page_of, DBOS.list_workflows, kind=kind, state=state, limit=limit, cursor=cursor, live=self._as_it_is
         )
 
     async def get(self, job_id: str) -> Job:

@@ -121,15 +121,17 @@ class LocalJobs:
         self._inline[job.id] = _InlineJob(self._config, job, ordered)
         return job
 
-    def list(self, *, state: str | None = None, limit: int = 20, cursor: str | None = None) -> Page[Job]:
+    def list(
+        self, *, kind: str | None = None, state: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> Page[Job]:
         stored = self._stored()
         if stored is None:
             from tensors.job_store import check_listing
 
-            check_listing(state, limit, cursor)
+            check_listing(kind, state, limit, cursor)
             return Page(items=())
         try:
-            return stored.list(state=state, limit=limit, cursor=cursor)
+            return stored.list(kind=kind, state=state, limit=limit, cursor=cursor)
         finally:
             stored.close()
 

@@ -33,11 +33,13 @@ from tensors.types.server import Health, Status, Version
 class Jobs(Protocol):
     """Durable pieces of work."""
 
-    def list(self, *, state: str | None = None, limit: int = 20, cursor: str | None = None) -> Page[Job]:
+    def list(
+        self, *, kind: str | None = None, state: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> Page[Job]:
         """Jobs, newest first.
 
         Raises:
-            InvalidRequest: for an unknown state or cursor, or a limit outside 1..500.
+            InvalidRequest: for an unknown kind, state or cursor, or a limit outside 1..500.
         """
 
     def get(self, job_id: str) -> Job:

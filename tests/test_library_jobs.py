@@ -62,6 +62,21 @@ def test_a_scan_that_hashes_for_hours_holds_nobody_up(start: StartServer, folder
         assert [bool(file.sha256) for file in client.db.files().items] == [True, True, True, False]
 
 
+def test_jobs_are_listed_by_kind(start: StartServer) -> None:
+    with asking(start()) as client:
+        scans = [client.db.scan(ScanRequest(hash=False)) for _ in range(2)]
+        picture = client.generate(small())
+        for job in (*scans, picture):
+            last_event(client, job)
+        assert [job.id for job in client.jobs.list(kind="scan").items] == [scan.id for scan in reversed(scans)]
+        page = client.jobs.list(kind="scan", limit=1)
+        assert [job.id for job in client.jobs.list(kind="scan", limit=1, cursor=page.next_cursor).items] == [
+            scans[0].id
+        ]
+        assert [job.id for job in client.jobs.list(kind="generate").items] == [picture.id]
+        assert client.jobs.list(kind="download").items == ()
+
+
 def test_one_scan_waits_for_another(start: StartServer, folder: Path) -> None:
     write_safetensors(folder / "hours.safetensors", HOURS, dtype="U8")
     with asking(start()) as client:

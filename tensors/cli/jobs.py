@@ -39,16 +39,17 @@ def _about(job: Job) -> str:
 
 
 @jobs.command("list")
+@click.option("--kind", metavar="KIND", help="generate, scan, link, cache or download.")
 @click.option("--state", metavar="STATE", help="queued, running, succeeded, failed or cancelled.")
 @click.option("--limit", "-n", type=int, default=20, show_default=True, metavar="N", help="At most so many, up to 500.")
 @click.option("--cursor", metavar="CURSOR", help="Go on after an earlier list.")
 @remote_option
 @json_option
 @click.pass_obj
-def list_jobs(app: App, state: str | None, limit: int, cursor: str | None) -> None:
+def list_jobs(app: App, kind: str | None, state: str | None, limit: int, cursor: str | None) -> None:
     """List jobs, newest first."""
     with app.tensors() as tensors:
-        page = tensors.jobs.list(state=state, limit=limit, cursor=cursor)
+        page = tensors.jobs.list(kind=kind, state=state, limit=limit, cursor=cursor)
     app.show(page, _rows)
     if page.next_cursor:
         app.say(f"more: tsr jobs list --cursor {page.next_cursor}")

@@ -23,12 +23,13 @@ _HEARTBEAT_SECONDS = 15.0
 @router.get("", response_model=Page[Job])
 async def list_jobs(
     core: Core,
+    kind: Annotated[str | None, Query(description="generate, scan, link, cache or download")] = None,
     state: Annotated[str | None, Query(description="queued, running, succeeded, failed or cancelled")] = None,
     limit: int = 20,
     cursor: str | None = None,
 ) -> Response:
     """Jobs, newest first."""
-    return Json(await core.queue.list(state=state, limit=limit, cursor=cursor))
+    return Json(await core.queue.list(kind=kind, state=state, limit=limit, cursor=cursor))
 
 
 # `:path`, so that an id with a slash in it is a job that does not exist, and not an address that does not.
