@@ -11,7 +11,7 @@ from typing import Any
 
 import hostile_server as hostile
 import pytest
-from fake_civitai import FakeCivitai
+from fake_civitai import FakeCivitai, answering, fine
 from hostile_server import HostileServer, serving
 
 from tensors.config import load_config
@@ -257,6 +257,14 @@ def test_what_is_not_to_be_had_is_told_before_a_byte_is_fetched(
     assert shop.storage.requests == []
     (done,) = shop.fetch(model_id=MODEL, force=True).files
     assert done.fetched
+
+
+def test_early_access_that_only_the_small_record_knows(shop: Shop) -> None:
+    shop.offer(version_of(VERSION, file_of(FILE, CONTENT)))
+    said = {"checkPermission": True, "availability": "EarlyAccess", "earlyAccessEndsAt": "2999-01-01T00:00:00Z"}
+    shop.civitai.order(fine, fine, answering(200, json.dumps(said).encode()))
+    with pytest.raises(DownloadRefused, match="until 2999-01-01"):
+        shop.fetch(model_id=MODEL)
 
 
 def test_without_a_key_it_says_where_to_get_one(tmp_path: Path, civitai: FakeCivitai, storage: HostileServer) -> None:

@@ -32,6 +32,7 @@ from tensors.types.download import PlannedFile
 
 if TYPE_CHECKING:
     from tensors.civitai.client import Civitai
+    from tensors.civitai.permission import Permission
     from tensors.civitai.records import FileRecord, ModelRecord, VersionRecord
     from tensors.db.database import Database
     from tensors.huggingface import HuggingFace
@@ -134,12 +135,14 @@ class Planner:
     def _of_version(self, target: Target, choice: Choice, *, force: bool) -> Iterator[Planned]:
         with self._civitai() as civitai:
             model, version = _found(civitai, target)
+            permission = _permission(civitai, version.id)
         refusal = why_not(
             model,
             version,
             has_key=True,
             now=self._now(),
             force=force,
+            permission=permission,
             site=self._civitai_site.url,
         )
         if refusal:
@@ -273,6 +276,14 @@ def _version(civitai: Civitai, model: ModelRecord, version_id: int) -> VersionRe
         if listed is None:
             raise
         return listed
+
+
+def _permission(civitai: Civitai, version_id: int) -> Permission | None:
+    """What a download needs, as far as the site tells: it knows early access that the other records have forgotten."""
+    try:
+        return civitai.mini(version_id)
+    except NotInCatalog:
+        return None
 
 
 def _address(site: str, version: VersionRecord, file: FileRecord) -> str:
