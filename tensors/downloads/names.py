@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from contextlib import suppress
-from urllib.parse import unquote_to_bytes
 
 from tensors.errors import DownloadRefused
 
 LONGEST = 240
 """Bytes in UTF-8: file systems take 255, and a part of a download has a longer name."""
 
-_LONGEST_HEADER = 8192
 _LONGEST_PATH = 1024
 _HARMFUL = ("Cc", "Cf", "Cn", "Cs")
 """Control characters, marks that cannot be seen or turn the direction of a text, what is no character."""
@@ -20,13 +17,6 @@ _RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9\u00
 _SPECIAL = re.compile(r'[<>:"|?*]')
 _DOTS = re.compile(r"\.{2,}")
 _EXTENSION = re.compile(r"\.(?:safetensors|gguf)\Z", re.IGNORECASE | re.ASCII)
-
-# RFC 6266, with what servers get wrong: no closing quote, spaces around the sign. A quoted text is passed as a whole:
-# nothing in another parameter looks like a file name.
-_PARAMETER = re.compile(r';\s*([\w.-]+\*?)\s*=\s*("(?:[^"\\]|\\.)*(?:"|\Z)|[^;"]*)', re.ASCII | re.DOTALL)
-_EXTENDED = re.compile(r"([\w-]+)'[^']*'(.*)", re.ASCII | re.DOTALL)
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_CHARSETS = ("utf-8", "iso-8859-1", "us-ascii")
 
 
 def is_model_name(name: str) -> bool:
@@ -69,20 +59,6 @@ def second_name(name: str, version_id: int, file_id: int | None = None) -> str:
     return _fitted(stem, f".V{version_id}{'' if file_id is None else f'-F{file_id}'}{dot}{end}")
 
 
-def name_in_disposition(header: str) -> str | None:
-    """The file name in a `Content-Disposition` (RFC 6266), as it was said: not safe. None when there is none.
-
-    `filename*` counts before `filename`; for the latter also UTF-8 that was read as Latin-1, and RFC 2047.
-    """
-    if len(header) > _LONGEST_HEADER:
-        return None
-    found: dict[str, str] = {}
-    for key, value in _PARAMETER.findall(f";{header}"):
-        found.setdefault(key.lower(), value.strip())
-    extended = _extended(found["filename*"]) if "filename*" in found else None
-    return extended or _quoted(found.get("filename", "")) or None
-
-
 def _plain(text: str) -> str:
     """The last part of a path, without what is not for names; empty when nothing or only an extension is left."""
     # A line break separates words, and is a control character too.
@@ -102,37 +78,3 @@ def _fitted(stem: str, end: str) -> str:
         stem = f"_{stem}"
     room = LONGEST - len(end.encode())
     return stem.encode()[:room].decode("utf-8", "ignore").rstrip(" .") + end
-
-
-def _extended(value: str) -> str | None:
-    """`UTF-8'en'a%20b` (RFC 8187); None when it is no such thing."""
-    found = _EXTENDED.fullmatch(value.strip('"'))
-    if not found or found[1].lower() not in _CHARSETS:
-        return None
-    try:
-        return unquote_to_bytes(found[2]).decode(found[1])
-    except ValueError:
-        # Bytes that are not in the charset.
-        return None
-
-
-def _quoted(value: str) -> str:
-    if value.startswith('"'):
-        value = _ESCAPE.sub(r"\1", value[1:].removesuffix('"'))
-    with suppress(ValueError):
-        # UTF-8 that was read as Latin-1, as HTTP has it.
-        value = value.encode("latin-1").decode("utf-8")
-    return _encoded_words(value) if value.startswith("=?") else value
-
-
-def _encoded_words(value: str) -> str:
-    """RFC 2047, which is not for this header, and sent nevertheless."""
-    from email.errors import HeaderParseError
-    from email.header import decode_header, make_header
-
-    try:
-        parts = decode_header(value)
-        known = all(charset is None or charset in _CHARSETS for _, charset in parts)
-        return str(make_header(parts)) if known else value
-    except (HeaderParseError, ValueError):
-        return value
