@@ -11,7 +11,7 @@ from typing import Any
 
 import hostile_server as hostile
 import pytest
-from fake_civitai import FakeCivitai, answering, fine
+from fake_civitai import FakeCivitai, answering, fine, moved
 from hostile_server import HostileServer, serving
 
 from tensors.config import load_config
@@ -319,6 +319,75 @@ def test_the_key_is_nowhere(shop: Shop) -> None:
     told = f"{caught.value} {caught.value.hint} {shop.heard}"
     assert KEY not in told
     assert KEY.encode() not in written
+
+
+# --- Hugging Face -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeCivitai]:
+    """A host that answers with what it is told to."""
+    site = FakeCivitai()
+    yield site
+    site.close()
+
+
+def listed(*paths: str, gated: bool = False) -> list[Any]:
+    """What a hub answers when it is asked for a repository and its files."""
+    about = {"id": "org/repo", "gated": "manual" if gated else False}
+    large = {"oid": sha256(CONTENT), "size": len(CONTENT)}
+    files = [{"type": "file", "path": path, "size": len(CONTENT), "lfs": large} for path in paths]
+    return [answering(200, json.dumps(answer).encode()) for answer in (about, files)]
+
+
+@pytest.mark.parametrize(
+    ("target", "paths", "place"),
+    [
+        ("hf:org/repo", ["README.md", "wanderer.safetensors"], "other/wanderer.safetensors"),
+        ("hf:org/repo/loras/x.safetensors", ["loras/x.safetensors", "loras/y.safetensors"], "loras/x.safetensors"),
+        ("https://huggingface.co/org/repo/blob/main/vae/a.safetensors", ["vae/a.safetensors"], "vae/a.safetensors"),
+    ],
+)
+def test_from_hugging_face(
+    target: str,
+    paths: list[str],
+    place: str,
+    tmp_path: Path,
+    hub: FakeCivitai,
+    civitai: FakeCivitai,
+    storage: HostileServer,
+) -> None:
+    shop = shop_in(tmp_path, civitai, storage, api__huggingface_url=hub.url, api__huggingface_key="hf-key-99")
+    hub.order(*listed(*paths), moved(f"{storage.url}/cdn?sig=1"))
+    (done,) = shop.fetch(target=target).files
+    assert done.path == str(tmp_path / "data" / "models" / place)
+    assert Path(done.path).read_bytes() == CONTENT
+    assert (done.kind, done.family, done.version_id) == ("lora", "sd15", None), "its tensors tell, not its folder"
+    (path,) = [path for path in paths if path.endswith(Path(done.path).name)]
+    assert hub.requests[-1].path == f"/org/repo/resolve/main/{path}"
+    assert hub.requests[-1].headers["authorization"] == "Bearer hf-key-99"
+    assert all("hf-key-99" not in str(asked) for asked in storage.requests)
+
+
+def test_a_gated_repository_without_a_token(
+    tmp_path: Path, hub: FakeCivitai, civitai: FakeCivitai, storage: HostileServer
+) -> None:
+    shop = shop_in(tmp_path, civitai, storage, api__huggingface_url=hub.url)
+    hub.order(*listed("a.safetensors", gated=True))
+    with pytest.raises(DownloadRefused, match="gated"):
+        shop.fetch(target="hf:org/repo")
+
+
+def test_several_files_of_a_repository_are_named(
+    tmp_path: Path, hub: FakeCivitai, civitai: FakeCivitai, storage: HostileServer
+) -> None:
+    shop = shop_in(tmp_path, civitai, storage, api__huggingface_url=hub.url)
+    hub.order(*listed("a-q4.safetensors", "a-q8.safetensors"))
+    with pytest.raises(InvalidRequest, match="which of these"):
+        shop.fetch(target="hf:org/repo")
+    hub.order(*listed("a-q4.safetensors", "a-q8.safetensors"))
+    (planned,) = shop.library.plan_download(DownloadRequest(target="hf:org/repo", file="*q8*")).files
+    assert (planned.name, planned.source) == ("a-q8.safetensors", "huggingface")
 
 
 @pytest.mark.parametrize("request_", [{}, {"model_id": 1, "target": "1"}, {"model_id": 1, "version_id": 2}])
