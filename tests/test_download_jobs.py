@@ -11,6 +11,7 @@ from typing import Any
 
 import hostile_server as hostile
 import pytest
+from commands import Commands
 from conftest import FAKE_ENGINE, StartServer
 from fake_civitai import FakeCivitai
 from hostile_server import HostileServer, serving
@@ -163,6 +164,26 @@ def test_a_download_is_the_same_here_and_there(both: tuple[LocalTensors, TsrClie
         assert report is not None
         told.append([replace(file, path=Path(file.path).name) for file in report.files])
     assert told[0] == told[1]
+
+
+def test_the_command_prints_the_same_here_and_there(
+    start: StartServer,
+    offer: Offer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server, tsr = start(), Commands(capsys)
+    monkeypatch.setenv("TSR_DATA_DIR", str(tmp_path / "here"))
+    monkeypatch.setenv("TSR_CONFIG", str(offer.settings))
+    number = str(MODEL)
+    lines = [(number, "--dry-run"), (number,), (number, "--json"), (number, "-n", "--json"), (number, "--file", "x")]
+    lines += [("999999",), ("nonsense",), ("-v", str(VERSION)), ("-H", sha256(CONTENT)), (number, "999999")]
+    for words in lines:
+        here, there = tsr("dl", *words), tsr("dl", *words, "--remote", server.url)
+        assert here.comparable(tmp_path / "here") == there.comparable(server.data_dir), words
+    (job,) = tsr.json("jobs", "list", "--kind", "download", "--limit", "1", "--remote", server.url)["items"]
+    assert job["state"] == "failed"
 
 
 def test_a_server_writes_to_its_own_folders_only(both: tuple[LocalTensors, TsrClient], tmp_path: Path) -> None:
