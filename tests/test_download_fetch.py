@@ -28,6 +28,7 @@ from tensors.downloads import refusals
 from tensors.downloads.addresses import Guard
 from tensors.downloads.fetch import TRIES, Fetch, Fetched, Wanted
 from tensors.downloads.gates import CIVITAI
+from tensors.downloads.part import Part
 from tensors.errors import Conflict, DiskFull, DownloadError, DownloadRefused, JobCancelled, TsrError
 
 KEY = "key-that-nobody-else-may-see"
@@ -408,10 +409,41 @@ def test_a_disk_that_fills_up_keeps_the_part(
     assert server.requests[-1].headers["range"] == f"bytes={kept}-"
 
 
+def test_a_disk_that_is_full_at_once_holds_nothing(
+    server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(_target: Path, _data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    open_before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "write_atomic", write)
+        with pytest.raises(DiskFull):
+            Part(tmp_path / "a.safetensors", "abc")
+    if open_before is not None:
+        assert len(os.listdir("/proc/self/fd")) == open_before
+    fetch(server, tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == CONTENT
+
+
+def test_a_range_of_unknown_size_does_not_make_the_size_unknown(server: HostileServer, tmp_path: Path) -> None:
+    server.acts.extend([hostile.cut(100_000), short_of_unknown_size])
+    fetch(server, tmp_path / "a.safetensors", sha256=None, size=None)
+    assert (tmp_path / "a.safetensors").read_bytes() == CONTENT
+    assert server.requests[-1].headers["range"] == "bytes=150000-"
+
+
+def short_of_unknown_size(exchange: hostile.Exchange) -> None:
+    """The right range, of a file whose size is not said, and only a part of it."""
+    end = exchange.start + 50_000
+    exchange.fitting_head(Content_Range=f"bytes {exchange.start}-{end - 1}/*", Content_Length=50_000)
+    exchange.line.sendall(exchange.server.content[exchange.start : end])
+
+
 def test_a_name_that_is_taken_is_not_overwritten(server: HostileServer, tmp_path: Path) -> None:
     target = tmp_path / "a.safetensors"
     target.write_bytes(b"mine")
-    with pytest.raises(DownloadError, match="somebody else"):
+    with pytest.raises(Conflict, match="somebody else"):
         fetch(server, target)
     assert target.read_bytes() == b"mine"
 

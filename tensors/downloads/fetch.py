@@ -23,7 +23,7 @@ from tensors.downloads.addresses import Guard, Route, shown
 from tensors.downloads.connection import Connection
 from tensors.downloads.following import Follower
 from tensors.downloads.part import Mark, Part
-from tensors.errors import DownloadError, DownloadRefused, JobCancelled
+from tensors.errors import Conflict, DownloadError, DownloadRefused, JobCancelled
 from tensors.header import BrokenHeader, read_header
 
 TRIES = 6
@@ -40,8 +40,6 @@ _PASSING = (408, 425, 429)
 _MAYBE_EXPIRED = (400, 401, 403, 404, 410)
 _LONGEST_WAIT = 30.0
 _WAIT_STEP = 0.2
-_ROUNDING = 1024
-"""CivitAI says sizes in KiB."""
 _MAGIC = 16
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _WHOLE = re.compile(r"bytes \*/(\d{1,18})")
@@ -68,6 +66,10 @@ class Wanted:
     def identity(self) -> str:
         """What tells it from another file of the same name."""
         return self.sha256 or self.blake3 or shown(self.url)
+
+    def may_have(self, size: int) -> bool:
+        """Whether it can have so many bytes: CivitAI says sizes in KiB."""
+        return self.size is None or abs(size - self.size) < 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +131,9 @@ class Fetch:
             try:
                 part.finish(self._wanted.target)
             except FileExistsError as error:
-                raise DownloadError(f"{self._wanted.target} was made by somebody else meanwhile") from error
+                raise Conflict(
+                    f"{self._wanted.target} was made by somebody else meanwhile", hint="move it away, and run it again"
+                ) from error
             return Fetched(path=self._wanted.target, size=size, sha256=hashes["sha256"])
 
     def _insist(self, coming: _Coming) -> dict[str, str]:
@@ -254,7 +258,7 @@ class Fetch:
             coming.restart(Mark(identity=self._wanted.identity))
             raise _Passing("it answered with another range, or of another file")
         else:
-            part.mark = replace(part.mark, size=mark.size)
+            part.mark = replace(part.mark, size=part.mark.size if mark.size is None else mark.size)
 
     def _nothing_more(self, coming: _Coming, connection: Connection) -> None:
         """It says that the file ends where the part does, which the hash will tell, or before."""
@@ -266,8 +270,8 @@ class Fetch:
         raise _Passing("it says that what is here is not the beginning of the file")
 
     def _check_size(self, size: int | None) -> None:
-        if size is not None and self._wanted.size is not None and abs(size - self._wanted.size) >= _ROUNDING:
-            raise _Passing(f"it says the file has {size:,} bytes, and it should have {self._wanted.size:,}")
+        if size is not None and not self._wanted.may_have(size):
+            raise _Passing(f"it says the file has {size:,} bytes, and it should have {self._wanted.size or 0:,}")
 
     def _receive(self, coming: _Coming, connection: Connection) -> None:
         part = coming.part

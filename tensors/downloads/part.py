@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,35 +49,39 @@ class Mark:
         return self.last_modified
 
 
+def part_of(target: Path) -> Path:
+    """Where a file is until it is whole."""
+    return target.with_name(f"{target.name}.part")
+
+
 class Part:
     """An unfinished file, open for writing at its end."""
 
     def __init__(self, target: Path, identity: str) -> None:
         """Take over what is there of it. Raises `Conflict` when somebody else is fetching it, and `DownloadError`."""
         self.target = target
-        self.path = target.with_name(f"{target.name}.part")
+        self.path = part_of(target)
         self._mark_path = target.with_name(f"{target.name}.part.json")
         self._lock = FileLock(target.with_name(f"{target.name}.part.lock"))
-        self._identity = identity
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise Conflict(
-                f"{target.name} is being downloaded already", hint="tsr jobs list shows how far it is"
-            ) from error
-        except OSError as error:
-            raise _unwritable(target, error) from error
-        try:
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
-            self.size = os.fstat(self._file).st_size
-        except OSError as error:
-            self._let_go()
-            raise _unwritable(target, error) from error
-        os.lseek(self._file, 0, os.SEEK_END)
-        self.mark = self._read_mark()
-        if self.mark.identity != identity:
-            self.restart(Mark(identity=identity))
+        # Whatever fails on the way, nothing stays held.
+        with ExitStack() as held:
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._lock.acquire(timeout=0)
+                held.callback(self._let_go)
+                self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+                held.callback(os.close, self._file)
+                self.size = os.lseek(self._file, 0, os.SEEK_END)
+            except Timeout as error:
+                raise Conflict(
+                    f"{target.name} is being downloaded already", hint="tsr jobs list shows how far it is"
+                ) from error
+            except OSError as error:
+                raise _unwritable(target, error) from error
+            self.mark = self._read_mark()
+            if self.mark.identity != identity:
+                self.restart(Mark(identity=identity))
+            self._held = held.pop_all()
 
     def _read_mark(self) -> Mark:
         try:
@@ -153,8 +157,7 @@ class Part:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._file)
-        self._let_go()
+        self._held.close()
 
 
 def _unwritable(target: Path, error: OSError) -> DownloadError:

@@ -16,6 +16,7 @@ from tensors.downloads.choice import Choice, choose, choose_paths, file_with
 from tensors.downloads.fetch import Wanted
 from tensors.downloads.gates import CIVITAI, HUGGING_FACE, Source, why_not, why_not_repo
 from tensors.downloads.names import safe_name, second_name
+from tensors.downloads.part import part_of
 from tensors.downloads.targets import (
     HashTarget,
     ModelTarget,
@@ -57,7 +58,7 @@ class Planned:
     def told(self) -> PlannedFile:
         """For people."""
         target = self.here or self.wanted.target
-        part = target.with_name(f"{target.name}.part")
+        part = part_of(target)
         done = part.stat().st_size if not self.here and part.is_file() else 0
         names = [self.model.name if self.model else "", self.version.name if self.version else ""]
         return PlannedFile(
@@ -298,7 +299,4 @@ def _address(site: str, version: VersionRecord, file: FileRecord) -> str:
 
 def _is_same(path: Path, wanted: Wanted) -> bool:
     """Whether a file that is there is the one that is wanted: it is read only when its size says so."""
-    size = path.stat().st_size
-    if wanted.sha256 is None or (wanted.size is not None and abs(size - wanted.size) >= 1024):
-        return False
-    return sha256_of(path) == wanted.sha256
+    return wanted.sha256 is not None and wanted.may_have(path.stat().st_size) and sha256_of(path) == wanted.sha256
