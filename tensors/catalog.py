@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
-import math
-import random
 import re
 import threading
 import time
@@ -27,6 +24,7 @@ from tensors.errors import (
 )
 from tensors.exchange import Answer, Exchange, TooLarge, TooSlow
 from tensors.fields import entries, line, lines, table
+from tensors.waiting import asked_wait, back_off
 
 LARGEST_ANSWER = 64 * 1024 * 1024
 """Bytes. A page of a hundred models with all their versions has some 5 MB."""
@@ -34,9 +32,6 @@ TRIES = 5
 _TRIES_TO_CONNECT = 3
 """Who is offline should not wait long for being told."""
 _TRIES_OF_SILENCE = 2
-LONGEST_WAIT = 60.0
-"""Seconds a site may ask for before the next try."""
-_LONGEST_BACK_OFF = 30.0
 _WAIT_STEP = 0.5
 _REDIRECTS_OF_ALL = (307, 308)
 """Of questions with a body too."""
@@ -128,7 +123,7 @@ class CatalogHttp:
             except _Passing as failure:
                 if tries >= failure.tries:
                     raise failure.error from failure.__cause__
-                self._wait(_back_off(tries) if failure.wait is None else failure.wait)
+                self._wait(back_off(tries) if failure.wait is None else failure.wait)
 
     def _followed(self, method: str, url: httpx.URL, content: bytes | None) -> Answer:
         """The answer, after redirects within the site."""
@@ -206,7 +201,7 @@ class CatalogHttp:
         error = CatalogUnreachable(
             f"{self.name} {what} ({status}), also after {TRIES} tries{self._said(answer)}", hint=_LATER
         )
-        return _Passing(error, wait=_asked_wait(answer.headers.get("retry-after")))
+        return _Passing(error, wait=asked_wait(answer.headers.get("retry-after")))
 
     def _refused(self, answer: Answer) -> CatalogRefused:
         key, site = f"{self._site.setting}_key", self._site
@@ -292,25 +287,6 @@ def _reason(document: dict[str, object]) -> str | None:
         if text := "; ".join(filter(None, issues)):
             return text
     return line(error) or line(table(error).get("message")) or line(document.get("message"))
-
-
-def _back_off(tries: int) -> float:
-    """Seconds: 1, 2, 4, ... and up to half as much again, so that many clients do not come back together."""
-    return min(2.0 ** (tries - 1) * random.uniform(1.0, 1.5), _LONGEST_BACK_OFF)
-
-
-def _asked_wait(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date; at least one, at most `LONGEST_WAIT`."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return min(max(seconds, 1.0), LONGEST_WAIT) if not math.isnan(seconds) else None
 
 
 def _is_whole_json(body: bytes) -> bool:

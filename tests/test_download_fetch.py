@@ -75,7 +75,7 @@ def fetch(server: HostileServer, target: Path, *, path: str = "/file", **options
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures are not waited after."""
-    monkeypatch.setattr(fetching, "_back_off", lambda _failures: 0.0)
+    monkeypatch.setattr(fetching, "back_off", lambda _failures: 0.0)
 
 
 def names(folder: Path) -> list[str]:

@@ -125,7 +125,7 @@ def shop(tmp_path: Path, civitai: FakeCivitai, storage: HostileServer) -> Shop:
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures are not waited after."""
-    monkeypatch.setattr(fetch, "_back_off", lambda _failures: 0.0)
+    monkeypatch.setattr(fetch, "back_off", lambda _failures: 0.0)
 
 
 def test_a_number_becomes_a_file_that_is_known(shop: Shop) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import random
 import re
 import threading
 import time
@@ -25,6 +24,7 @@ from tensors.downloads.following import Follower
 from tensors.downloads.part import Mark, Part
 from tensors.errors import Conflict, DownloadError, DownloadRefused, JobCancelled
 from tensors.header import BrokenHeader, read_header
+from tensors.waiting import asked_wait, back_off
 
 TRIES = 6
 """Failures in a row without progress after which it is given up."""
@@ -38,7 +38,6 @@ _MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING = (408, 425, 429)
 _MAYBE_EXPIRED = (400, 401, 403, 404, 410)
-_LONGEST_WAIT = 30.0
 _WAIT_STEP = 0.2
 _MAGIC = 16
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
@@ -155,7 +154,7 @@ class Fetch:
                 failures = 1 if part.size - before >= _PROGRESS else failures + 1
                 why = str(error) or type(error).__name__
                 told = error.wait if isinstance(error, _Passing) else None
-                wait = _back_off(failures) if told is None else told
+                wait = back_off(failures) if told is None else told
                 if failures >= TRIES:
                     raise DownloadError(
                         f"{self._wanted.target.name} could not be fetched from {shown(self._wanted.url)}: {why}",
@@ -231,7 +230,7 @@ class Fetch:
             if packed != "identity":
                 raise _Passing(f"it sends the file packed ({packed[:20]}), which was not asked for")
         elif status in _PASSING or status >= 500:
-            wait = _seconds(connection.header("Retry-After"))
+            wait = asked_wait(connection.header("Retry-After"))
             raise _Passing(f"it answered {status}", wait=wait)
         elif status in _MAYBE_EXPIRED and not own:
             raise _Passing(f"the storage answered {status}: its address may have expired")
@@ -394,12 +393,3 @@ def _beginning(connection: Connection) -> bytes:
     with contextlib.suppress(OSError, http.client.HTTPException):
         return connection.read()[:_BODY]
     return b""
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    text = (retry_after or "").strip()
-    return min(float(text), _LONGEST_WAIT) if text.isdecimal() and text.isascii() else None
-
-
-def _back_off(failures: int) -> float:
-    return min(2.0 ** (failures - 1) * random.uniform(0.5, 1.0), _LONGEST_WAIT)
