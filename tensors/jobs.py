@@ -27,6 +27,7 @@ from dbos import DBOS, SetWorkflowID, WorkflowStatus
 from tensors.atomic import write_atomic
 from tensors.clock import now
 from tensors.config import Config
+from tensors.downloads.downloader import Downloader
 from tensors.errors import IdempotencyConflict, JobFinished, JobNotFound, QueueFull
 from tensors.events import Event, JobLog
 from tensors.generation import resolve
@@ -77,7 +78,8 @@ class JobQueue:
         self._inputs = Inputs(config.data_dir / "inputs")
         self._store = open_store(config.data_dir / "jobs.db")
         self._library = library
-        self._tasks = Tasks(lambda: worker, library)
+        self._downloader = Downloader(config, library)
+        self._tasks = Tasks(lambda: worker, library, self._downloader)
         self._drawing = Turns()
         self._cataloguing = Turns()
         self._downloading = Turns(at_once=config["downloads.at_once"])
@@ -161,7 +163,7 @@ class JobQueue:
         if isinstance(request, ScanRequest):
             await asyncio.to_thread(self._library.check_scan, request)
         if isinstance(request, DownloadRequest):
-            self._library.check_download(request)
+            self._downloader.check(request)
         self._check_room()
         return await self._start(secrets.token_hex(8), order_library(request, created=now()))
 

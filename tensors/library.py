@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
     from tensors.civitai.client import Civitai
     from tensors.db.walk import Folder
-    from tensors.downloads.plan import Planner
     from tensors.huggingface import HuggingFace
     from tensors.types.catalog import Model, ModelDetails
-    from tensors.types.download import DownloadPlan, DownloadReport, DownloadRequest
     from tensors.types.files import File, FileDetails, Triggers
     from tensors.types.jobs import Progress
     from tensors.types.library import (
@@ -85,7 +83,7 @@ class Library:
     def check_scan(self, request: ScanRequest) -> None:
         """Raise `OutsideFolders`, `InvalidRequest` or `NotFound` for folders that cannot be scanned."""
         for directory in request.directories:
-            path = self._allowed(directory)
+            path = self.allowed(directory)
             if not path.is_dir():
                 raise NotFound(f"{path} is not a folder" if path.exists() else f"there is no folder {path}")
 
@@ -119,75 +117,6 @@ class Library:
             done = cache(database, request, civitai=civitai, report=report, stop=stop, now=now)
             _compact_search(database, len(done.models))
             return done
-
-    def plan_download(self, request: DownloadRequest) -> DownloadPlan:
-        """See `tensors.service.Downloads.plan`."""
-        from tensors.types.download import DownloadPlan
-
-        with self.open() as database:
-            return DownloadPlan(files=tuple(file.told for file in self._planner(database, request, None).plan(request)))
-
-    def check_download(self, request: DownloadRequest) -> None:
-        """Raise `OutsideFolders` for a folder that is not to be written to, `InvalidRequest` for a name of nothing."""
-        from tensors.downloads.targets import read_hash, read_target
-
-        if request.directory is not None:
-            self._allowed(request.directory)
-        if request.hash is not None:
-            read_hash(request.hash)
-        if request.target is not None:
-            hugging_face: str = self._config["api.huggingface_url"]
-            read_target(request.target, civitai_url=self._site, huggingface_url=hugging_face)
-
-    def run_download(self, request: DownloadRequest, report: Report, stop: Stop) -> DownloadReport:
-        """Fetch files and make them known. Raises `DownloadError`, `CatalogError`, `JobCancelled`; parts are kept."""
-        from tensors.db.walk import Folder
-        from tensors.downloads.gates import CIVITAI, HUGGING_FACE
-        from tensors.downloads.work import Access, Downloading
-
-        configured = self.folders()
-        with self.open() as database:
-            planned = self._planner(database, request, stop).plan(request)
-            work = Downloading(
-                database=database,
-                access={
-                    CIVITAI: Access(url=self._site, key=self._config["api.civitai_key"]),
-                    HUGGING_FACE: Access(
-                        url=self._config["api.huggingface_url"].rstrip("/"), key=self._config["api.huggingface_key"]
-                    ),
-                },
-                allowed_hosts=self._config["api.allowed_download_hosts"],
-                folder=lambda path: Folder(path, _kind_of(path, configured)),
-                report=report,
-                stop=stop,
-                now=now,
-            )
-            return work.run(planned)
-
-    def _planner(self, database: Database, request: DownloadRequest, stop: Stop | None) -> Planner:
-        from tensors.downloads.plan import Planner, Site
-
-        directory = self._allowed(request.directory) if request.directory is not None else None
-        return Planner(
-            database,
-            civitai=lambda: self.civitai(stop),
-            hugging_face=lambda: self.hugging_face(stop),
-            civitai_site=Site(url=self._site, has_key=self._config["api.civitai_key"] is not None),
-            hugging_face_site=Site(
-                url=self._config["api.huggingface_url"].rstrip("/"),
-                has_key=self._config["api.huggingface_key"] is not None,
-            ),
-            folder=lambda kind: directory or self._folder_for(kind),
-            now=now,
-        )
-
-    def _folder_for(self, kind: str | None) -> Path:
-        """Where files of a kind go."""
-        from tensors.downloads.places import folder_for
-
-        named = {of: self._config[setting] for setting, of in FOLDERS.items() if of}
-        roots = self._config["paths.models"]
-        return folder_for(kind, named=named, roots=roots, own=self._config.data_dir / "models")
 
     # Files
 
@@ -227,7 +156,7 @@ class Library:
         """See `tensors.service.Db.info`."""
         from tensors.db.inspect import inspect_file
 
-        wanted = self._allowed(path)
+        wanted = self.allowed(path)
         with self.open() as database:
             return inspect_file(database, wanted)
 
@@ -369,13 +298,13 @@ class Library:
 
         configured = self.folders()
         if directories:
-            return [Folder(path, _kind_of(path, configured)) for path in map(self._allowed, directories)]
+            return [Folder(path, kind_of(path, configured)) for path in map(self.allowed, directories)]
         known = {folder.path for folder in configured}
         before = [Path(path) for (path,) in database.connection.execute("SELECT path FROM folders ORDER BY path")]
         remembered = [Folder(path) for path in before if path not in known and not _below(path, known)]
         return configured + ([] if self._confined else remembered)
 
-    def _allowed(self, named: str) -> Path:
+    def allowed(self, named: str) -> Path:
         """A path somebody named, absolute. Raises `OutsideFolders` where only the configured ones may be seen."""
         if not named or "\0" in named:
             raise InvalidRequest("a path must not be empty or contain a NUL character")
@@ -429,7 +358,7 @@ def _compact_search(database: Database, fetched: int) -> None:
         compact(database)
 
 
-def _kind_of(path: Path, configured: Sequence[Folder]) -> str | None:
+def kind_of(path: Path, configured: Sequence[Folder]) -> str | None:
     """What the nearest configured folder at or above a path says about its files."""
     above = [folder for folder in configured if path == folder.path or folder.path in path.parents]
     return max(above, key=lambda folder: len(folder.path.parts)).kind if above else None

@@ -85,7 +85,7 @@ class LocalTensors:
         """Downloads to this machine."""
         from tensors.local_downloads import LocalDownloads
 
-        return LocalDownloads(self.db)
+        return LocalDownloads(self._config, self.db)
 
     @cached_property
     def _gallery(self) -> Gallery:

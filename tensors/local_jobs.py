@@ -56,6 +56,7 @@ class _InlineJob:
     async def _run(self, ordered: Ordered) -> None:
         import asyncio
 
+        from tensors.downloads.downloader import Downloader
         from tensors.events import JobLog
         from tensors.library import Library
         from tensors.orders import Outcome
@@ -75,7 +76,8 @@ class _InlineJob:
         telling = asyncio.create_task(self._tell(job_log))
         try:
             self._loop = asyncio.get_running_loop()
-            tasks = Tasks(worker, Library(self._config))
+            library = Library(self._config)
+            tasks = Tasks(worker, library, Downloader(self._config, library))
             self._working = asyncio.create_task(tasks.run(self.job.id, ordered, job_log))
             self._ready.set()
             outcome = await self._working

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+from tensors.downloads.downloader import Downloader
 from tensors.events import JobLog
 from tensors.library import Library, Report, Stop
 from tensors.orders import Ordered, Outcome
@@ -24,10 +25,11 @@ _TELL_SECONDS = 0.1
 class Tasks:
     """Does what jobs ask for."""
 
-    def __init__(self, worker: Callable[[], Worker], library: Library) -> None:
+    def __init__(self, worker: Callable[[], Worker], library: Library, downloader: Downloader) -> None:
         """`worker` is asked for only when there is something to draw: it needs an engine."""
         self._worker = worker
         self._library = library
+        self._downloader = downloader
 
     async def run(self, job_id: str, ordered: Ordered, log: JobLog) -> Outcome:
         """Do a job to its end, telling `log` how far it is.
@@ -47,7 +49,7 @@ class Tasks:
             return Outcome(state="succeeded", scan=await _in_thread(log, partial(self._library.run_scan, ordered.scan)))
         if ordered.download:
             log.publish("running", Progress(phase="looking up"))
-            done = await _in_thread(log, partial(self._library.run_download, ordered.download))
+            done = await _in_thread(log, partial(self._downloader.run, ordered.download))
             return Outcome(state="succeeded", download=done)
         log.publish("running", Progress(phase="matching" if ordered.link else "fetching"))
         if ordered.link:

@@ -27,8 +27,8 @@ from tensors.downloads import part as parts
 from tensors.downloads import refusals
 from tensors.downloads.addresses import Guard
 from tensors.downloads.fetch import TRIES, Fetch, Fetched, Wanted
-from tensors.downloads.gates import CIVITAI
 from tensors.downloads.part import Part
+from tensors.downloads.site import CIVITAI
 from tensors.errors import Conflict, DiskFull, DownloadError, DownloadRefused, JobCancelled, TsrError
 
 KEY = "key-that-nobody-else-may-see"

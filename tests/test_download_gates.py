@@ -15,7 +15,8 @@ from tensors.civitai.client import CIVITAI as CIVITAI_SITE
 from tensors.civitai.permission import Permission
 from tensors.civitai.records import FileRecord, ModelRecord, VersionRecord, model_of
 from tensors.config import SETTINGS
-from tensors.downloads.gates import CIVITAI, HUGGING_FACE, Source, moment_of, why_not, why_not_repo
+from tensors.downloads.gates import moment_of, why_not, why_not_repo
+from tensors.downloads.site import CIVITAI, HUGGING_FACE, Source
 from tensors.errors import DownloadRefused
 from tensors.huggingface import HUGGING_FACE as HUGGING_FACE_SITE
 from tensors.huggingface import RepoRecord

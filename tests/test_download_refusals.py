@@ -10,8 +10,8 @@ from fake_civitai import PAGE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensors.downloads.gates import CIVITAI, HUGGING_FACE, Source
 from tensors.downloads.refusals import is_document, refused, said
+from tensors.downloads.site import CIVITAI, HUGGING_FACE, Source
 from tensors.errors import DownloadRefused
 from tensors.fields import harmless
 

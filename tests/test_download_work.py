@@ -16,6 +16,7 @@ from hostile_server import HostileServer, serving
 
 from tensors.config import load_config
 from tensors.downloads import fetch
+from tensors.downloads.downloader import Downloader
 from tensors.errors import (
     CatalogError,
     Conflict,
@@ -87,6 +88,7 @@ class Shop:
     civitai: FakeCivitai
     storage: HostileServer
     library: Library
+    downloader: Downloader
     folder: Path
     heard: list[Progress]
 
@@ -94,7 +96,7 @@ class Shop:
         self.civitai.add({"id": MODEL, "name": "Wanderer", "type": "LORA", "modelVersions": list(versions), **fields})
 
     def fetch(self, **request: Any) -> DownloadReport:
-        return self.library.run_download(DownloadRequest(**request), self.heard.append, lambda: False)
+        return self.downloader.run(DownloadRequest(**request), self.heard.append, lambda: False)
 
 
 def shop_in(folder: Path, civitai: FakeCivitai, storage: HostileServer, **settings: Any) -> Shop:
@@ -106,7 +108,8 @@ def shop_in(folder: Path, civitai: FakeCivitai, storage: HostileServer, **settin
         **settings,
     }
     config = load_config(folder / "none.toml").with_values(**given)
-    return Shop(civitai, storage, Library(config), folder, [])
+    library = Library(config)
+    return Shop(civitai, storage, library, Downloader(config, library), folder, [])
 
 
 @pytest.fixture
@@ -183,7 +186,7 @@ def test_here_under_another_name_it_is_not_fetched_and_becomes_known(shop: Shop)
 )
 def test_whatever_names_it_leads_to_the_same_file(request_: dict[str, Any], shop: Shop) -> None:
     shop.offer(version_of(VERSION, file_of(FILE, CONTENT)), version_of(OLDER, file_of(9000, b"old")))
-    (planned,) = shop.library.plan_download(DownloadRequest(**request_)).files
+    (planned,) = shop.downloader.plan(DownloadRequest(**request_)).files
     assert (planned.name, planned.state, planned.sha256) == ("Wanderer v2.safetensors", "new", sha256(CONTENT))
     assert (planned.model, planned.model_id, planned.version_id) == ("Wanderer v2", MODEL, VERSION)
     assert planned.path == str(shop.folder / "data" / "models" / "loras" / "Wanderer v2.safetensors")
@@ -219,8 +222,8 @@ def test_a_part_is_seen_in_the_plan_and_used(shop: Shop) -> None:
 
     shop.storage.acts.append(hostile.stalls(100_000))
     with pytest.raises(JobCancelled):
-        shop.library.run_download(DownloadRequest(model_id=MODEL), shop.heard.append, stop)
-    (planned,) = shop.library.plan_download(DownloadRequest(model_id=MODEL)).files
+        shop.downloader.run(DownloadRequest(model_id=MODEL), shop.heard.append, stop)
+    (planned,) = shop.downloader.plan(DownloadRequest(model_id=MODEL)).files
     assert planned.state == "partial"
     assert 0 < planned.done <= 100_000
     shop.fetch(model_id=MODEL)
@@ -231,12 +234,12 @@ def test_all_files_of_a_version(shop: Shop) -> None:
     other = lora(fill=1)
     files = [file_of(FILE, CONTENT), file_of(9002, other, "small.safetensors", primary=False)]
     shop.offer(version_of(VERSION, *files))
-    plan = shop.library.plan_download(DownloadRequest(model_id=MODEL, everything=True))
+    plan = shop.downloader.plan(DownloadRequest(model_id=MODEL, everything=True))
     assert [file.name for file in plan.files] == ["Wanderer v2.safetensors", "small.safetensors"]
-    (chosen,) = shop.library.plan_download(DownloadRequest(model_id=MODEL, file="small*")).files
+    (chosen,) = shop.downloader.plan(DownloadRequest(model_id=MODEL, file="small*")).files
     assert chosen.sha256 == sha256(other)
     with pytest.raises(InvalidRequest, match=r"small\.safetensors"):
-        shop.library.plan_download(DownloadRequest(model_id=MODEL, file="nothing-like-it"))
+        shop.downloader.plan(DownloadRequest(model_id=MODEL, file="nothing-like-it"))
 
 
 @pytest.mark.parametrize(
@@ -295,12 +298,12 @@ def test_folders_are_those_of_the_settings(tmp_path: Path, civitai: FakeCivitai,
     (webui / "Lora").mkdir(parents=True)
     shop = shop_in(tmp_path, civitai, storage, paths__models=(webui,))
     shop.offer(version_of(VERSION, file_of(FILE, CONTENT)))
-    (planned,) = shop.library.plan_download(DownloadRequest(model_id=MODEL)).files
+    (planned,) = shop.downloader.plan(DownloadRequest(model_id=MODEL)).files
     assert planned.path == str(webui / "Lora" / "Wanderer v2.safetensors")
     own = shop_in(tmp_path, civitai, storage, paths__models=(webui,), paths__loras=(tmp_path / "loras",))
-    (planned,) = own.library.plan_download(DownloadRequest(model_id=MODEL)).files
+    (planned,) = own.downloader.plan(DownloadRequest(model_id=MODEL)).files
     assert planned.path == str(tmp_path / "loras" / "Wanderer v2.safetensors")
-    (planned,) = own.library.plan_download(DownloadRequest(model_id=MODEL, directory=str(tmp_path / "here"))).files
+    (planned,) = own.downloader.plan(DownloadRequest(model_id=MODEL, directory=str(tmp_path / "here"))).files
     assert planned.path == str(tmp_path / "here" / "Wanderer v2.safetensors")
 
 
@@ -314,7 +317,7 @@ def test_the_key_is_nowhere(shop: Shop) -> None:
     shop.offer(version_of(VERSION, file_of(FILE, CONTENT)))
     shop.storage.acts.extend([hostile.says(500)] * 20)
     with pytest.raises((DownloadError, CatalogError)) as caught:
-        shop.library.run_download(DownloadRequest(model_id=MODEL), shop.heard.append, lambda: False)
+        shop.downloader.run(DownloadRequest(model_id=MODEL), shop.heard.append, lambda: False)
     written = b"".join(path.read_bytes() for path in shop.folder.rglob("*") if path.is_file())
     told = f"{caught.value} {caught.value.hint} {shop.heard}"
     assert KEY not in told
@@ -386,7 +389,7 @@ def test_several_files_of_a_repository_are_named(
     with pytest.raises(InvalidRequest, match="which of these"):
         shop.fetch(target="hf:org/repo")
     hub.order(*listed("a-q4.safetensors", "a-q8.safetensors"))
-    (planned,) = shop.library.plan_download(DownloadRequest(target="hf:org/repo", file="*q8*")).files
+    (planned,) = shop.downloader.plan(DownloadRequest(target="hf:org/repo", file="*q8*")).files
     assert (planned.name, planned.source) == ("a-q8.safetensors", "huggingface")
 
 

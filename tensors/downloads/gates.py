@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from tensors.downloads.site import CIVITAI, HUGGING_FACE, Source
 from tensors.errors import DownloadRefused
 
 if TYPE_CHECKING:
@@ -29,27 +30,6 @@ _UNPUBLISHED = {
     "deleted": "was deleted",
 }
 _LONGEST_NAME = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A site that files come from, and how it gets a key."""
-
-    name: str
-    keys: str
-    """Where a person makes one."""
-    setting: str
-    variable: str
-    """Of the environment."""
-
-    @property
-    def make_key(self) -> str:
-        """What to do without a key."""
-        return f"make one at {self.keys}, then: tsr config set {self.setting} KEY (or set {self.variable})"
-
-
-CIVITAI = Source("CivitAI", "https://civitai.com/user/account", "api.civitai_key", "CIVITAI_API_KEY")
-HUGGING_FACE = Source("Hugging Face", "https://huggingface.co/settings/tokens", "api.huggingface_key", "HF_TOKEN")
 
 
 def why_not(

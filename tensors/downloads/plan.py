@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +14,10 @@ from tensors.db.present import present_files
 from tensors.db.settle import kinds_of
 from tensors.downloads.choice import Choice, choose, choose_paths, file_with
 from tensors.downloads.fetch import Wanted
-from tensors.downloads.gates import CIVITAI, HUGGING_FACE, Source, why_not, why_not_repo
+from tensors.downloads.gates import why_not, why_not_repo
 from tensors.downloads.names import safe_name, second_name
 from tensors.downloads.part import part_of
+from tensors.downloads.site import CIVITAI, HUGGING_FACE, Site, Source
 from tensors.downloads.targets import (
     HashTarget,
     ModelTarget,
@@ -45,7 +46,7 @@ class Planned:
     """A file to fetch, or that is here."""
 
     wanted: Wanted
-    source: Source
+    site: Site
     what: str
     """As messages call it."""
     page: str
@@ -72,16 +73,8 @@ class Planned:
             model=" ".join(filter(None, names)) or None,
             model_id=self.version.model_id if self.version else None,
             version_id=self.version.id if self.version else None,
-            source="civitai" if self.source == CIVITAI else "huggingface",
+            source="civitai" if self.site.source == CIVITAI else "huggingface",
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """A site as it is configured."""
-
-    url: str
-    has_key: bool
 
 
 class Planner:
@@ -93,8 +86,7 @@ class Planner:
         *,
         civitai: Callable[[], AbstractContextManager[Civitai]],
         hugging_face: Callable[[], AbstractContextManager[HuggingFace]],
-        civitai_site: Site,
-        hugging_face_site: Site,
+        sites: Mapping[Source, Site],
         folder: Callable[[str | None], Path],
         now: Callable[[], str],
     ) -> None:
@@ -102,8 +94,8 @@ class Planner:
         self._database = database
         self._civitai = civitai
         self._hugging_face = hugging_face
-        self._civitai_site = civitai_site
-        self._hugging_face_site = hugging_face_site
+        self._on_civitai = sites[CIVITAI]
+        self._on_hugging_face = sites[HUGGING_FACE]
         self._folder = folder
         self._now = now
 
@@ -128,7 +120,7 @@ class Planner:
         if request.model_id is not None:
             return ModelTarget(request.model_id)
         return read_target(
-            request.target or "", civitai_url=self._civitai_site.url, huggingface_url=self._hugging_face_site.url
+            request.target or "", civitai_url=self._on_civitai.url, huggingface_url=self._on_hugging_face.url
         )
 
     # CivitAI
@@ -144,15 +136,15 @@ class Planner:
             now=self._now(),
             force=force,
             permission=permission,
-            site=self._civitai_site.url,
+            site=self._on_civitai.url,
         )
         if refusal:
             raise refusal
         files = self._files(target, version, model, choice)
         planned = [self._planned(model, version, file, alone=len(files) == 1) for file in files]
-        if not self._civitai_site.has_key and not all(file.here for file in planned):
+        if self._on_civitai.key is None and not all(file.here for file in planned):
             # What is here already needs none.
-            missing = why_not(model, version, has_key=False, now=self._now(), force=True, site=self._civitai_site.url)
+            missing = why_not(model, version, has_key=False, now=self._now(), force=True, site=self._on_civitai.url)
             if missing:
                 raise missing
         yield from planned
@@ -178,7 +170,7 @@ class Planner:
         kinds = kinds_of((model.type if model else None) or version.model_type, file.type)
         kind = kinds[0] if kinds else None
         wanted = Wanted(
-            url=_address(self._civitai_site.url, version, file),
+            url=_address(self._on_civitai.url, version, file),
             target=self._folder(kind) / safe_name(file.name, f"civitai-{version.id}-{file.id}.safetensors"),
             size=file.size,
             sha256=hashes.get("sha256"),
@@ -189,9 +181,9 @@ class Planner:
         return Planned(
             wanted=wanted,
             here=here,
-            source=CIVITAI,
+            site=self._on_civitai,
             what=file.name,
-            page=f"{self._civitai_site.url}/models/{version.model_id}?modelVersionId={version.id}",
+            page=f"{self._on_civitai.url}/models/{version.model_id}?modelVersionId={version.id}",
             kind=kind,
             model=model,
             version=version,
@@ -201,7 +193,7 @@ class Planner:
 
     def _of_repo(self, target: RepoTarget, choice: Choice) -> Iterator[Planned]:
         with self._hugging_face() as site:
-            refusal = why_not_repo(site.repo(target.repo), has_key=self._hugging_face_site.has_key)
+            refusal = why_not_repo(site.repo(target.repo), has_key=self._on_hugging_face.key is not None)
             if refusal:
                 raise refusal
             files = {file.path: file for file in site.files(target.repo, target.revision)}
@@ -221,9 +213,9 @@ class Planner:
                 yield Planned(
                     wanted=wanted,
                     here=here,
-                    source=HUGGING_FACE,
+                    site=self._on_hugging_face,
                     what=f"{target.repo}/{path}",
-                    page=f"{self._hugging_face_site.url}/{target.repo}",
+                    page=f"{self._on_hugging_face.url}/{target.repo}",
                     kind=kind,
                 )
 

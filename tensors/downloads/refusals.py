@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, quote, urlsplit
 
 from tensors.document import BrokenRecord, opened
-from tensors.downloads.gates import CIVITAI, HUGGING_FACE, Source, early_access, needs_key
+from tensors.downloads.gates import early_access, needs_key
+from tensors.downloads.site import CIVITAI, HUGGING_FACE, Source
 from tensors.errors import DownloadRefused
 from tensors.fields import line, table
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,6 @@ from tensors.db.settle import settle
 from tensors.db.tally import Tally
 from tensors.downloads.addresses import Guard
 from tensors.downloads.fetch import Fetch
-from tensors.downloads.gates import Source
 from tensors.downloads.refusals import refused
 from tensors.types.download import DownloadedFile, DownloadReport
 from tensors.types.jobs import Progress
@@ -37,19 +36,10 @@ _WINDOW = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """How a site is asked for files."""
-
-    url: str
-    key: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Downloading:
     """What downloads need."""
 
     database: Database
-    access: Mapping[Source, Access]
     allowed_hosts: Sequence[str]
     folder: Callable[[Path], Folder]
     """What is known of a folder that files lie in."""
@@ -70,13 +60,13 @@ class Downloading:
         return DownloadReport(files=tuple(done))
 
     def _fetch(self, file: Planned, progress: _Progress) -> Path:
-        access = self.access[file.source]
+        site = file.site
         progress.begin(file)
         fetched = Fetch(
             file.wanted,
-            Guard(access.url, self.allowed_hosts),
-            refused=partial(refused, file.source, what=file.what, page=file.page, key=access.key),
-            key=access.key,
+            Guard(site.url, self.allowed_hosts),
+            refused=partial(refused, site.source, what=file.what, page=file.page, key=site.key),
+            key=site.key,
             progress=progress.tell,
             stop=self.stop,
         ).run()

@@ -14,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 
 from tensors import __version__
 from tensors.config import Config
+from tensors.downloads.downloader import Downloader
 from tensors.engines.leftovers import end_leftovers
 from tensors.errors import EngineError
 from tensors.gallery import Gallery
@@ -42,7 +43,8 @@ def create_app(config: Config, *, model: ModelFile, url: str, keys: Sequence[str
         library = Library(config, confined=True)
         queue = JobQueue(config, worker, library)
         pictures = Gallery(config.gallery_dir)
-        app.state.core = ServerCore(config, worker, queue, pictures, library, Lookup(config, library), url)
+        lookup, downloader = Lookup(config, library), Downloader(config, library)
+        app.state.core = ServerCore(config, worker, queue, pictures, library, downloader, lookup, url)
         await queue.start()
         tasks = [asyncio.create_task(_load(worker, model)), asyncio.create_task(worker.engine.keep_running())]
         try:

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from tensors import __version__
 from tensors.config import Config
+from tensors.downloads.downloader import Downloader
 from tensors.gallery import Gallery
 from tensors.jobs import JobQueue
 from tensors.library import Library
@@ -28,6 +29,7 @@ class ServerCore:
     queue: JobQueue
     gallery: Gallery
     library: Library
+    downloader: Downloader
     lookup: Lookup
     url: str
     started: float = field(default_factory=time.monotonic)

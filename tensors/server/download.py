@@ -27,4 +27,4 @@ async def download(core: Core, request: Body) -> Response:
 @router.post("/plan", response_model=DownloadPlan, openapi_extra=described_as("DownloadRequest"))
 def plan(core: Core, request: Body) -> Response:
     """What a download would do: names, sizes, hashes, and what is here already."""
-    return Json(core.library.plan_download(request))
+    return Json(core.downloader.plan(request))
