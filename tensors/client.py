@@ -123,7 +123,16 @@ class RemoteJobs:
         return self._http.get(f"/api/jobs/{_part(job_id)}", Job)
 
     def cancel(self, job_id: str) -> Job:
-        return self._http.decode(self._http.call("POST", f"/api/jobs/{_part(job_id)}/cancel").content, Job)
+        return self._post(job_id, "cancel")
+
+    def pause(self, job_id: str) -> Job:
+        return self._post(job_id, "pause")
+
+    def resume(self, job_id: str) -> Job:
+        return self._post(job_id, "resume")
+
+    def _post(self, job_id: str, what: str) -> Job:
+        return self._http.decode(self._http.call("POST", f"/api/jobs/{_part(job_id)}/{what}").content, Job)
 
     def events(self, job_id: str) -> Iterator[JobEvent]:
         self.get(job_id)

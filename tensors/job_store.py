@@ -18,12 +18,13 @@ from dbos import DBOSClient, WorkflowStatus
 from dbos._serialization import Serializer
 
 from tensors.clock import compact, from_epoch_ms
-from tensors.errors import InvalidRequest, JobFinished, JobNotFound
-from tensors.orders import KINDS, Ordered, Outcome, finished
+from tensors.errors import InvalidRequest, JobNotFound
+from tensors.orders import KINDS, Ordered, Outcome, already_ended, finished
+from tensors.paused import PausedJobs, check_pausable
 from tensors.types.base import Page
 from tensors.types.jobs import ErrorInfo, Job
 
-STATES = ("queued", "running", "succeeded", "failed", "cancelled")
+STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 UNFINISHED = ["PENDING", "ENQUEUED", "DELAYED"]
 _SCAN = 200
 
@@ -171,25 +172,47 @@ class StoredJobs:
     def __init__(self, file: Path) -> None:
         self._engine = open_store(file)
         self._client = DBOSClient(system_database_engine=self._engine, serializer=JsonSerializer())
+        self._paused = PausedJobs(file.parent)
 
     def list(self, *, kind: str | None, state: str | None, limit: int, cursor: str | None) -> Page[Job]:
         """Jobs newest first."""
-        return page_of(self._client.list_workflows, kind=kind, state=state, limit=limit, cursor=cursor)
+        lister = self._client.list_workflows
+        return page_of(lister, kind=kind, state=state, limit=limit, cursor=cursor, live=self._as_it_is)
 
     def get(self, job_id: str) -> Job:
         """One job. Raises `JobNotFound`."""
         rows = self._client.list_workflows(workflow_ids=[job_id], name=list(KINDS))
         if not rows:
             raise JobNotFound(f"job {job_id!r} not found", hint="tsr jobs list")
-        return job_of(rows[0])
+        return self._as_it_is(job_of(rows[0]))
 
     def cancel(self, job_id: str) -> Job:
         """Keep a waiting job from running at the next start. Raises `JobNotFound`, `JobFinished`."""
+        self._unfinished(job_id)
+        self._client.cancel_workflow(job_id)
+        self._paused.discard(job_id)
+        return self.get(job_id)
+
+    def pause(self, job_id: str) -> Job:
+        """Let it wait also when the server is started again. Raises as `tensors.service.Jobs.pause`."""
+        check_pausable(job_id, self._unfinished(job_id).kind)
+        self._paused.add(job_id)
+        return self.get(job_id)
+
+    def resume(self, job_id: str) -> Job:
+        """Let it go on when the server is started. Raises as `tensors.service.Jobs.resume`."""
+        check_pausable(job_id, self._unfinished(job_id).kind)
+        self._paused.discard(job_id)
+        return self.get(job_id)
+
+    def _unfinished(self, job_id: str) -> Job:
         job = self.get(job_id)
         if job.ended:
-            raise JobFinished(f"job {job_id} has already {job.state}")
-        self._client.cancel_workflow(job_id)
-        return self.get(job_id)
+            raise already_ended(job)
+        return job
+
+    def _as_it_is(self, job: Job) -> Job:
+        return replace(job, state="paused") if job.id in self._paused and not job.ended else job
 
     def close(self) -> None:
         """Close the database."""

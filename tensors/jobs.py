@@ -16,8 +16,9 @@ import time
 from asyncio import FIRST_COMPLETED
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,26 @@ from tensors.atomic import write_atomic
 from tensors.clock import now
 from tensors.config import Config
 from tensors.downloads.downloader import Downloader
-from tensors.errors import IdempotencyConflict, JobFinished, JobNotFound, QueueFull
+from tensors.errors import IdempotencyConflict, JobNotFound, QueueFull
 from tensors.events import Event, JobLog
 from tensors.generation import resolve
 from tensors.inputs import Inputs
 from tensors.job_store import UNFINISHED, JsonSerializer, job_of, open_store, page_of
 from tensors.library import Library
+from tensors.lines import Lines
+from tensors.live import LiveJob
 from tensors.models import ModelFiles
-from tensors.orders import KINDS, LibraryRequest, Ordered, Outcome, fingerprint_of, order_library
+from tensors.orders import (
+    KINDS,
+    LibraryRequest,
+    Ordered,
+    Outcome,
+    already_ended,
+    fingerprint_of,
+    order_library,
+)
+from tensors.paused import PausedJobs, check_pausable
 from tensors.tasks import Tasks
-from tensors.turns import Turns
 from tensors.types.base import Page
 from tensors.types.download import DownloadRequest
 from tensors.types.generation import GenerateRequest, Settings
@@ -55,21 +66,8 @@ _KEPT_ENDS = 256
 _RECOVERY_PATIENCE = 30.0
 
 
-@dataclass
-class _Live:
-    """A job in this process."""
-
-    log: JobLog
-    task: asyncio.Task[Outcome] | None = None
-    cancelled: bool = False
-
-
 class JobQueue:
-    """Accepts jobs, lets them run, and tells what happens to them. For one event loop.
-
-    Pictures are drawn one job after the other; so is work on the library, in a line of its own. Downloads have a third
-    line, of which a few go at once.
-    """
+    """Accepts jobs, lets them run, and tells what happens to them. For one event loop."""
 
     def __init__(self, config: Config, worker: Worker, library: Library) -> None:
         self._config = config
@@ -80,10 +78,9 @@ class JobQueue:
         self._library = library
         self._downloader = Downloader(config, library)
         self._tasks = Tasks(lambda: worker, library, self._downloader)
-        self._drawing = Turns()
-        self._cataloguing = Turns()
-        self._downloading = Turns(at_once=config["downloads.at_once"])
-        self._live: dict[str, _Live] = {}
+        self._lines = Lines(downloads_at_once=config["downloads.at_once"])
+        self._live: dict[str, LiveJob] = {}
+        self._paused = PausedJobs(config.data_dir)
         self._done: OrderedDict[str, Event] = OrderedDict()
         self._closing = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
@@ -111,9 +108,11 @@ class JobQueue:
         self._workflows = {kind: self._workflow(kind) for kind in KINDS}
         DBOS.launch()
         unfinished = await DBOS.list_workflows_async(name=list(KINDS), status=UNFINISHED, load_input=False)
-        for job_id in {status.workflow_id for status in unfinished} - set(self._live):
-            self._live[job_id] = _Live(JobLog(job_id))
-            self._recovering.add(job_id)
+        self._paused.keep_only(status.workflow_id for status in unfinished)
+        for status in unfinished:
+            if status.workflow_id not in self._live:
+                self._live[status.workflow_id] = self._new(status.workflow_id, status.name)
+                self._recovering.add(status.workflow_id)
         self._background = [
             asyncio.create_task(self._open_when_recovered()),
             asyncio.create_task(self._forget_old_jobs()),
@@ -143,7 +142,7 @@ class JobQueue:
     @property
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
-        return len(self._drawing) + len(self._cataloguing) + len(self._downloading)
+        return len(self._lines)
 
     @property
     def running(self) -> int:
@@ -175,7 +174,7 @@ class JobQueue:
         return await self._start(job_id, Ordered(created=now(), fingerprint=fingerprint_of(request), settings=settings))
 
     async def _start(self, job_id: str, ordered: Ordered) -> Job:
-        live = self._live[job_id] = _Live(JobLog(job_id))
+        live = self._live[job_id] = self._new(job_id, ordered.kind)
         try:
             with SetWorkflowID(job_id):
                 await DBOS.start_workflow_async(self._workflows[ordered.kind], msgspec.to_builtins(ordered))
@@ -211,14 +210,35 @@ class JobQueue:
         """See `tensors.service.Jobs.cancel`. Answers when the job has ended and the engine is free."""
         live = self._live.get(job_id)
         if live is None:
-            job = await self.get(job_id)
-            raise JobFinished(f"job {job_id} has already {job.state}")
-        live.cancelled = True
-        if live.task:
-            live.task.cancel()
+            raise already_ended(await self.get(job_id))
+        live.cancel()
         async for _ in live.log.follow():
             pass
         return await self.get(job_id)
+
+    async def pause(self, job_id: str) -> Job:
+        """See `tensors.service.Jobs.pause`. Answers when it has stopped."""
+        live = await self._pausable(job_id)
+        self._paused.add(job_id)
+        await live.pause()
+        return await self.get(job_id)
+
+    async def resume(self, job_id: str) -> Job:
+        """See `tensors.service.Jobs.resume`."""
+        live = await self._pausable(job_id)
+        self._paused.discard(job_id)
+        live.resume()
+        return await self.get(job_id)
+
+    async def _pausable(self, job_id: str) -> LiveJob:
+        live = self._live.get(job_id)
+        if live is None:
+            raise already_ended(await self.get(job_id))
+        check_pausable(job_id, live.kind)
+        return live
+
+    def _new(self, job_id: str, kind: str) -> LiveJob:
+        return LiveJob(job_id, kind=kind, paused=job_id in self._paused)
 
     async def follow(self, job_id: str, *, heartbeat: float | None = None) -> AsyncIterator[Sequence[Event] | None]:
         """A job's present state and then what happens to it, as it happens; None after `heartbeat` quiet seconds.
@@ -281,15 +301,13 @@ class JobQueue:
         assert job_id
         assert workflow
         ordered = msgspec.convert(document, Ordered)
-        live = self._live.setdefault(job_id, _Live(JobLog(job_id)))
-        live.task = asyncio.create_task(self._work(job_id, ordered, live.log))
+        live = self._live.setdefault(job_id, self._new(job_id, ordered.kind))
+        task = live.start(partial(self._work, job_id, ordered, live.log))
         self._recovering.discard(job_id)
         if not self._recovering:
             self._recovered.set()
-        if live.cancelled:
-            live.task.cancel()
         try:
-            outcome = await live.task
+            outcome = await task
         except asyncio.CancelledError:
             if not live.cancelled:
                 raise
@@ -307,11 +325,8 @@ class JobQueue:
         return document
 
     async def _work(self, job_id: str, ordered: Ordered, job_log: JobLog) -> Outcome:
-        async with self._line(ordered.kind).turn((ordered.created, job_id)):
+        async with self._lines.of(ordered.kind).turn((ordered.created, job_id)):
             return await self._tasks.run(job_id, ordered, job_log)
-
-    def _line(self, kind: str) -> Turns:
-        return {"generate": self._drawing, "download": self._downloading}.get(kind, self._cataloguing)
 
     async def _settle(self, workflow: asyncio.Task[Any], job_id: str, job_log: JobLog, outcome: Outcome) -> None:
         """Tell the listeners that a job has ended, once the store knows it too."""
@@ -324,6 +339,7 @@ class JobQueue:
     def _end(self, job_id: str, job_log: JobLog, state: str, error: ErrorInfo | None) -> None:
         job_log.publish(state, error=error)
         self._live.pop(job_id, None)
+        self._paused.discard(job_id)
         self._done[job_id] = job_log.latest
         while len(self._done) > _KEPT_ENDS:
             self._done.popitem(last=False)
@@ -345,9 +361,7 @@ class JobQueue:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._recovered.wait(), 0.5)
             await self._end_given_up()
-        self._drawing.open()
-        self._cataloguing.open()
-        self._downloading.open()
+        self._lines.open()
 
     async def _end_given_up(self) -> None:
         """End the jobs that DBOS does not start again, because they took the process down too often."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from tensors.errors import JobFinished
 from tensors.types.download import DownloadReport, DownloadRequest
 from tensors.types.generation import GenerateRequest, Settings
 from tensors.types.jobs import ErrorInfo, Job
@@ -73,6 +74,11 @@ def order_library(request: LibraryRequest, *, created: str) -> Ordered:
 def fingerprint_of(request: GenerateRequest | LibraryRequest) -> str:
     """What two requests share only when they are the same."""
     return hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+
+
+def already_ended(job: Job) -> JobFinished:
+    """The error for whoever wants to stop a job that has ended."""
+    return JobFinished(f"job {job.id} has already {job.state}")
 
 
 def finished(job: Job, outcome: Outcome) -> Job:

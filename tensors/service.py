@@ -53,6 +53,18 @@ class Jobs(Protocol):
             JobFinished: when it had ended before.
         """
 
+    def pause(self, job_id: str) -> Job:
+        """Stop a download until it is resumed, also over a restart of the server, and return it once it stands still.
+
+        Raises:
+            JobNotFound: when there is no such job.
+            JobFinished: when it had ended before.
+            Conflict: for another kind of job, which could only begin again.
+        """
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job go on where it was. Raises as `pause`."""
+
     def events(self, job_id: str) -> Iterator[JobEvent]:
         """What happens to a job from its present state until it has ended. Raises `JobNotFound` at once."""
 

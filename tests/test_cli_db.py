@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -68,15 +67,6 @@ UPDATES = (
 @pytest.fixture
 def tsr(capsys: pytest.CaptureFixture[str]) -> Commands:
     return Commands(capsys)
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensors]:
-    """Every command asks this one, and closes it whatever happens."""
-    made = FakeTensors()
-    monkeypatch.setattr("tensors.connect.connect", made.connect)
-    yield made
-    assert made.closed == made.opened
 
 
 def test_every_command_has_its_line_in_the_help_of_the_group(tsr: Commands) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,6 @@ from tensors.types.library import FileEdit, Forgotten
 @pytest.fixture
 def tsr(capsys: pytest.CaptureFixture[str]) -> Commands:
     return Commands(capsys)
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensors]:
-    """Every command asks this one, and closes it whatever happens."""
-    made = FakeTensors()
-    monkeypatch.setattr("tensors.connect.connect", made.connect)
-    yield made
-    assert made.closed == made.opened
 
 
 def test_what_files_are_is_said_of_each(tsr: Commands, fake: FakeTensors) -> None:

@@ -31,15 +31,6 @@ def tsr(capsys: pytest.CaptureFixture[str]) -> Commands:
     return Commands(capsys)
 
 
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensors]:
-    """Every command asks this one, and closes it whatever happens."""
-    made = FakeTensors()
-    monkeypatch.setattr("tensors.connect.connect", made.connect)
-    yield made
-    assert made.closed == made.opened
-
-
 def event(progress: Progress, *, seq: int = 1) -> JobEvent:
     return JobEvent(seq=seq, job=SCAN.id, state="running", progress=progress)
 

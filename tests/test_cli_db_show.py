@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,15 +16,6 @@ from tensors.types.files import Triggers
 @pytest.fixture
 def tsr(capsys: pytest.CaptureFixture[str]) -> Commands:
     return Commands(capsys)
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensors]:
-    """Every command asks this one, and closes it whatever happens."""
-    made = FakeTensors()
-    monkeypatch.setattr("tensors.connect.connect", made.connect)
-    yield made
-    assert made.closed == made.opened
 
 
 def values(out: str) -> list[tuple[str, str]]:

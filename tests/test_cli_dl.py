@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,14 +43,6 @@ REFUSED = replace(DONE, state="failed", download=None, error=ErrorInfo(code="dow
 @pytest.fixture
 def tsr(capsys: pytest.CaptureFixture[str]) -> Commands:
     return Commands(capsys)
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensors]:
-    made = FakeTensors()
-    monkeypatch.setattr("tensors.connect.connect", made.connect)
-    yield made
-    assert made.closed == made.opened
 
 
 def coming(fake: FakeTensors, *jobs: Job) -> None:
@@ -168,3 +159,13 @@ def test_nothing_named(tsr: Commands, fake: FakeTensors) -> None:
     assert done.code == 2
     assert "name what to download" in done.err
     assert fake.calls == []
+
+
+def test_of_a_long_list_a_few_are_asked_for_ahead(tsr: Commands, fake: FakeTensors, tmp_path: Path) -> None:
+    listed = tmp_path / "list"
+    listed.write_text("\n".join(str(number) for number in range(1, 21)))
+    coming(fake, *[DONE] * 20)
+    assert tsr("dl", "--from", str(listed)).code == 0
+    asked = [name for name, *_ in fake.calls if name in ("downloads.start", "jobs.events")]
+    assert asked[:10] == ["downloads.start"] * 8 + ["jobs.events", "downloads.start"]
+    assert [request.target for request, _ in fake.called("downloads.start")] == [str(n) for n in range(1, 21)]

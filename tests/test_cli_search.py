@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -27,15 +26,6 @@ ASKED |= {"sort": None, "period": None, "nsfw": None, "limit": 20, "cursor": Non
 @pytest.fixture
 def tsr(capsys: pytest.CaptureFixture[str]) -> Commands:
     return Commands(capsys)
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensors]:
-    """Every command asks this one, and closes it whatever happens."""
-    made = FakeTensors()
-    monkeypatch.setattr("tensors.connect.connect", made.connect)
-    yield made
-    assert made.closed == made.opened
 
 
 # search

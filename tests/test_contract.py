@@ -198,6 +198,8 @@ BY_ID: dict[str, Callable[[Tensors, str], Any]] = {
     "images.delete": lambda t, unknown: t.images.delete(unknown),
     "jobs.get": lambda t, unknown: t.jobs.get(unknown),
     "jobs.cancel": lambda t, unknown: t.jobs.cancel(unknown),
+    "jobs.pause": lambda t, unknown: t.jobs.pause(unknown),
+    "jobs.resume": lambda t, unknown: t.jobs.resume(unknown),
     "jobs.events": lambda t, unknown: t.jobs.events(unknown),
 }
 

@@ -20,10 +20,12 @@ from test_download_work import CONTENT, FILE, KEY, MODEL, VERSION, file_of, sha2
 
 from tensors.client import TsrClient
 from tensors.config import load_config
-from tensors.errors import InvalidRequest, NotInCatalog, OutsideFolders, TsrError
+from tensors.errors import Conflict, InvalidRequest, JobFinished, NotInCatalog, OutsideFolders, TsrError
 from tensors.local import LocalTensors
 from tensors.types.download import DownloadRequest
+from tensors.types.generation import GenerateRequest
 from tensors.types.jobs import Job
+from tensors.types.library import ScanRequest
 
 NAME = "Wanderer v2.safetensors"
 
@@ -93,6 +95,62 @@ def test_cancelled_it_keeps_its_part_and_the_next_one_goes_on(start: StartServer
         (planned,) = client.downloads.plan(DownloadRequest(model_id=MODEL)).files
         assert (planned.state, planned.done) == ("partial", 100_000)
         assert last_event(client, client.downloads.start(DownloadRequest(model_id=MODEL))).state == "succeeded"
+
+
+def test_paused_it_stands_still_until_it_is_resumed(start: StartServer, offer: Offer) -> None:
+    with contextlib.closing(start().client()) as client:
+        job = fetching(client, offer, DownloadRequest(model_id=MODEL))
+        assert client.jobs.pause(job.id).state == "paused"
+        assert client.jobs.pause(job.id).state == "paused"
+        assert [found.id for found in client.jobs.list(state="paused").items] == [job.id]
+        (planned,) = client.downloads.plan(DownloadRequest(model_id=MODEL)).files
+        assert (planned.state, planned.done) == ("partial", 100_000)
+        asked = len(offer.storage.requests)
+        assert client.jobs.resume(job.id).state in ("queued", "running", "succeeded")
+        assert last_event(client, job).state == "succeeded"
+        assert offer.storage.requests[asked].headers["range"] == "bytes=100000-"
+        with pytest.raises(JobFinished, match="has already succeeded"):
+            client.jobs.pause(job.id)
+
+
+def test_a_paused_download_gives_its_place_to_the_next(start: StartServer, offer: Offer) -> None:
+    with offer.settings.open("a") as settings:
+        settings.write("\n[downloads]\nat_once = 1")
+    with contextlib.closing(start().client()) as client:
+        first = fetching(client, offer, DownloadRequest(model_id=MODEL))
+        client.jobs.pause(first.id)
+        assert last_event(client, client.downloads.start(DownloadRequest(version_id=VERSION))).state == "succeeded"
+        client.jobs.resume(first.id)
+        assert last_event(client, first).state == "succeeded"
+        report = client.jobs.get(first.id).download
+        assert report is not None
+        assert [file.fetched for file in report.files] == [False], "it is here meanwhile"
+
+
+def test_it_is_paused_after_kill_9_too_and_can_be_cancelled(start: StartServer, offer: Offer) -> None:
+    server = start()
+    with contextlib.closing(server.client()) as client:
+        paused = fetching(client, offer, DownloadRequest(model_id=MODEL))
+        client.jobs.pause(paused.id)
+    server.kill()
+    config = load_config(offer.settings).with_values(data_dir=server.data_dir)
+    with contextlib.closing(LocalTensors(config)) as local:
+        assert local.jobs.get(paused.id).state == "paused"
+        assert local.jobs.resume(paused.id).state == "queued"
+        assert local.jobs.pause(paused.id).state == "paused"
+    asked = len(offer.storage.requests)
+    with contextlib.closing(start().client()) as client:
+        assert last_event(client, client.db.scan(ScanRequest())).state == "succeeded"
+        assert (client.jobs.get(paused.id).state, len(offer.storage.requests)) == ("paused", asked)
+        assert client.jobs.cancel(paused.id).state == "cancelled"
+
+
+def test_only_downloads_can_be_paused(start: StartServer) -> None:
+    with contextlib.closing(start().client()) as client:
+        drawing = client.generate(GenerateRequest(prompt="a circle", width=64, height=64, steps=100, batch_size=256))
+        with pytest.raises(Conflict, match="is a generate job, and only downloads can be paused"):
+            client.jobs.pause(drawing.id)
+        client.jobs.cancel(drawing.id)
 
 
 def test_downloads_do_not_wait_for_each_other_or_for_scans(start: StartServer, offer: Offer) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tensors.cli._app import App
 from tensors.cli._text import amount_done, duration, plain, shortened, size
-from tensors.errors import JobCancelled, JobFailed, TsrError, from_wire
+from tensors.errors import JobCancelled, JobFailed, JobFinished, TsrError, from_wire
 from tensors.types.generation import GenerateRequest
 from tensors.types.jobs import Job, JobEvent, Progress
 
@@ -81,7 +81,8 @@ class _Bar:
             self._display.reset(task.id)
             task.total = None
         self._display.update(task.id, completed=done, total=total or None)
-        self._display.update(task.id, description=words(progress, rate=task.speed))
+        state = "paused, " if event.state == "paused" else ""
+        self._display.update(task.id, description=state + words(progress, rate=task.speed))
 
 
 @contextmanager
@@ -100,9 +101,9 @@ def submit(app: App, tensors: Tensors, request: GenerateRequest, **options: Any)
     return submitted(app, tensors, lambda: tensors.generate(request, **options))
 
 
-def submitted(app: App, tensors: Tensors, ask: Callable[[], Job]) -> Job:
-    """The job that `ask` asks for. Ctrl-C meanwhile cancels it as soon as it is known; a second one does not wait for
-    that.
+def submitted(app: App, tensors: Tensors, ask: Callable[[], Job], *, also: Sequence[Job] = ()) -> Job:
+    """The job that `ask` asks for. Ctrl-C meanwhile cancels it as soon as it is known, and `also` the others; a second
+    one does not wait for that.
 
     Without this, a server could go on with a job that nobody has heard of.
     """
@@ -120,14 +121,16 @@ def submitted(app: App, tensors: Tensors, ask: Callable[[], Job]) -> Job:
     finally:
         signal.signal(signal.SIGINT, before)
     if heard:
-        _cancel(app, tensors, job)
+        _cancel(app, tensors, job, *also)
     return job
 
 
-def follow(app: App, tensors: Tensors, job: Job, *, cancel_on_interrupt: bool = True) -> JobEvent:
+def follow(
+    app: App, tensors: Tensors, job: Job, *, cancel_on_interrupt: bool = True, also: Sequence[Job] = ()
+) -> JobEvent:
     """Wait for a job to end, showing its progress, and return its last event.
 
-    Ctrl-C cancels the job, or just ends the watching.
+    Ctrl-C cancels the job, with those that were asked for together with it (`also`), or just ends the watching.
 
     Raises:
         JobCancelled: when it was cancelled, here or elsewhere.
@@ -144,14 +147,22 @@ def follow(app: App, tensors: Tensors, job: Job, *, cancel_on_interrupt: bool = 
     except KeyboardInterrupt:
         if not cancel_on_interrupt:
             raise
-        _cancel(app, tensors, job)
+        _cancel(app, tensors, job, *also)
     return checked(job.id, last)
 
 
-def _cancel(app: App, tensors: Tensors, job: Job) -> NoReturn:
+def _cancel(app: App, tensors: Tensors, job: Job, *others: Job) -> NoReturn:
     app.say("cancelling ...")
     tensors.jobs.cancel(job.id)
+    cancel_all(tensors, others)
     raise JobCancelled(f"job {job.id} cancelled", hint=_what_stays(job.kind)) from None
+
+
+def cancel_all(tensors: Tensors, jobs: Iterable[Job]) -> None:
+    """Cancel those that have not ended."""
+    for job in jobs:
+        with suppress(JobFinished):
+            tensors.jobs.cancel(job.id)
 
 
 def _what_stays(kind: str) -> str | None:

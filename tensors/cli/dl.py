@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tensors.cli._app import App, json_option, remote_option, table
-from tensors.cli._follow import follow, submitted
+from tensors.cli._follow import cancel_all, follow, submitted
 from tensors.cli._text import counted, plain, plain_lines, size
 from tensors.errors import DownloadError, JobCancelled, ServerUnreachable, TsrError
 from tensors.types.base import Page
@@ -18,6 +20,8 @@ from tensors.types.jobs import Job
 if TYPE_CHECKING:
     from tensors.service import Tensors
 
+_AHEAD = 8
+"""Jobs of a long list that are asked for before the first has ended: a server's queue has room for others too."""
 _STATES = {"new": "to fetch", "here": "here already"}
 
 
@@ -97,12 +101,10 @@ def _plan_lines(plan: DownloadPlan) -> Iterator[str]:
 
 
 def _fetch(app: App, tensors: Tensors, requests: list[DownloadRequest], *, detach: bool) -> int:
-    if len(requests) == 1:
-        job = _one(app, tensors, requests[0], detach=detach)
-        app.show(job, _lines)
-        jobs = [job]
+    jobs = _started(app, tensors, requests, detach=detach) if detach else list(_followed(app, tensors, requests))
+    if len(jobs) == 1:
+        app.show(jobs[0], _lines)
     else:
-        jobs = [_one_of_several(app, tensors, request, detach=detach) for request in requests]
         app.show(Page(items=tuple(jobs)), lambda page: [line for job in page.items for line in _lines(job)])
     if detach:
         for job in jobs:
@@ -110,27 +112,38 @@ def _fetch(app: App, tensors: Tensors, requests: list[DownloadRequest], *, detac
     return DownloadError.exit_code if any(job.error for job in jobs) else 0
 
 
-def _one(app: App, tensors: Tensors, request: DownloadRequest, *, detach: bool) -> Job:
-    job = submitted(app, tensors, lambda: tensors.downloads.start(request, detach=detach))
-    if detach:
-        return job
-    follow(app, tensors, job)
-    return tensors.jobs.get(job.id)
-
-
-def _one_of_several(app: App, tensors: Tensors, request: DownloadRequest, *, detach: bool) -> Job:
-    """What is not to be had keeps nobody from having the others."""
-    job = submitted(app, tensors, lambda: tensors.downloads.start(request, detach=detach))
-    if detach:
-        return job
+def _started(
+    app: App, tensors: Tensors, requests: Iterable[DownloadRequest], *, detach: bool = False, beside: Sequence[Job] = ()
+) -> list[Job]:
+    """All of them begin, or none, and then those `beside` them end too."""
+    jobs: list[Job] = []
     try:
-        follow(app, tensors, job)
-    except (JobCancelled, ServerUnreachable):
+        for request in requests:
+            ask = partial(tensors.downloads.start, request, detach=detach)
+            jobs.append(submitted(app, tensors, ask, also=[*beside, *jobs]))
+    except TsrError:
+        cancel_all(tensors, [*beside, *jobs])
         raise
-    except TsrError as error:
-        name = request.target or request.version_id or request.hash
-        app.say(f"{plain(str(name))}: {plain_lines(error.message)}")
-    return tensors.jobs.get(job.id)
+    return jobs
+
+
+def _followed(app: App, tensors: Tensors, requests: list[DownloadRequest]) -> Iterator[Job]:
+    """Each in its turn, while the next ones have begun."""
+    rest, going = iter(requests), list[Job]()
+    for request in requests:
+        going += _started(app, tensors, islice(rest, _AHEAD - len(going)), beside=going)
+        job = going.pop(0)
+        try:
+            follow(app, tensors, job, also=going)
+        except (JobCancelled, ServerUnreachable):
+            raise
+        except TsrError as error:
+            if len(requests) == 1:
+                raise
+            # What is not to be had keeps nobody from having the others.
+            name = request.target or request.version_id or request.hash
+            app.say(f"{plain(str(name))}: {plain_lines(error.message)}")
+        yield tensors.jobs.get(job.id)
 
 
 def _lines(job: Job) -> Iterator[str]:

@@ -16,7 +16,7 @@ from tensors.types.jobs import Job
 
 @click.group()
 def jobs() -> None:
-    """Watch and cancel jobs."""
+    """Watch, pause and cancel jobs."""
 
 
 def _rows(page: Page[Job]) -> Iterator[str]:
@@ -40,7 +40,7 @@ def _about(job: Job) -> str:
 
 @jobs.command("list")
 @click.option("--kind", metavar="KIND", help="generate, scan, link, cache or download.")
-@click.option("--state", metavar="STATE", help="queued, running, succeeded, failed or cancelled.")
+@click.option("--state", metavar="STATE", help="queued, running, paused, succeeded, failed or cancelled.")
 @click.option("--limit", "-n", type=int, default=20, show_default=True, metavar="N", help="At most so many, up to 500.")
 @click.option("--cursor", metavar="CURSOR", help="Go on after an earlier list.")
 @remote_option
@@ -110,5 +110,30 @@ def watch(app: App, job_id: str) -> None:
 def cancel(app: App, job_ids: tuple[str, ...]) -> None:
     """Stop jobs, queued or running."""
     with app.tensors() as tensors:
-        stopped = [tensors.jobs.cancel(job_id) for job_id in job_ids]
-    app.show(stopped, lambda found: [f"{job.id} {job.state}" for job in found])
+        app.show([tensors.jobs.cancel(job_id) for job_id in job_ids], _states)
+
+
+@jobs.command()
+@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
+@remote_option
+@json_option
+@click.pass_obj
+def pause(app: App, job_ids: tuple[str, ...]) -> None:
+    """Let downloads wait, also over a restart of the server."""
+    with app.tensors() as tensors:
+        app.show([tensors.jobs.pause(job_id) for job_id in job_ids], _states)
+
+
+@jobs.command()
+@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
+@remote_option
+@json_option
+@click.pass_obj
+def resume(app: App, job_ids: tuple[str, ...]) -> None:
+    """Let paused downloads go on where they were."""
+    with app.tensors() as tensors:
+        app.show([tensors.jobs.resume(job_id) for job_id in job_ids], _states)
+
+
+def _states(jobs: list[Job]) -> list[str]:
+    return [f"{job.id} {job.state}" for job in jobs]

@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "get": ("tensors.cli.get", "Show a model of CivitAI with its versions and files."),
     "images": ("tensors.cli.images", "Look into the gallery."),
     "info": ("tensors.cli.info", "Show what a model file says about itself."),
-    "jobs": ("tensors.cli.jobs", "Watch and cancel jobs."),
+    "jobs": ("tensors.cli.jobs", "Watch, pause and cancel jobs."),
     "remote": ("tensors.cli.remote", "Name the servers to talk to."),
     "search": ("tensors.cli.search", "Search CivitAI or Hugging Face for models."),
     "serve": ("tensors.cli.serve", "Run the server."),

@@ -24,7 +24,7 @@ _HEARTBEAT_SECONDS = 15.0
 async def list_jobs(
     core: Core,
     kind: Annotated[str | None, Query(description="generate, scan, link, cache or download")] = None,
-    state: Annotated[str | None, Query(description="queued, running, succeeded, failed or cancelled")] = None,
+    state: Annotated[str | None, Query(description="queued, running, paused, succeeded, failed or cancelled")] = None,
     limit: int = 20,
     cursor: str | None = None,
 ) -> Response:
@@ -37,6 +37,18 @@ async def list_jobs(
 async def cancel_job(core: Core, job_id: str) -> Response:
     """Stop a job, queued or running; answers once it has ended."""
     return Json(await core.queue.cancel(job_id))
+
+
+@router.post("/{job_id:path}/pause", response_model=Job)
+async def pause_job(core: Core, job_id: str) -> Response:
+    """Stop a download until it is resumed; answers once it stands still."""
+    return Json(await core.queue.pause(job_id))
+
+
+@router.post("/{job_id:path}/resume", response_model=Job)
+async def resume_job(core: Core, job_id: str) -> Response:
+    """Let a paused download go on where it was."""
+    return Json(await core.queue.resume(job_id))
 
 
 @router.get("/{job_id:path}/events", response_model=JobEvent, response_class=StreamingResponse)

@@ -51,7 +51,7 @@ class Job:
     kind: str
     """`generate`, `scan`, `link`, `cache` or `download`."""
     state: str
-    """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
+    """`queued`, `running`, `paused`, `succeeded`, `failed` or `cancelled`."""
     created: str
     finished: str | None = None
     settings: Settings | None = None
