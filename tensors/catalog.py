@@ -172,7 +172,7 @@ class CatalogHttp:
         """Made with the first request: reading the certificates takes longer than many a command."""
         with self._lock:
             if self._exchange is None:
-                self._exchange = Exchange(silence=self._timeout, largest=LARGEST_ANSWER)
+                self._exchange = Exchange(self.url, silence=self._timeout, largest=LARGEST_ANSWER)
             return self._exchange
 
     def _judged(self, answer: Answer) -> Answer:

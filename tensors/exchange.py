@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from tensors.errors import ConfigError
+from tensors.proxies import proxy_for
 
 _CHUNK = 64 * 1024
 _CONNECT_SECONDS = 15.0
@@ -43,6 +44,15 @@ def _trusted(*variables: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+def _way(scheme: str, url: httpx.URL, trusted: ssl.SSLContext) -> httpx.HTTPTransport:
+    """To a URL's host, through a proxy or not: the way that files take."""
+    proxy = proxy_for(scheme, url.host, url.port)
+    if proxy is None:
+        return httpx.HTTPTransport(verify=trusted)
+    auth = None if proxy.user is None else (proxy.user, proxy.password)
+    return httpx.HTTPTransport(verify=trusted, proxy=httpx.Proxy(proxy.url, auth=auth))
+
+
 class TooLarge(Exception):
     """An answer is longer than it may be."""
 
@@ -54,8 +64,9 @@ class TooSlow(Exception):
 class Exchange:
     """A connection that stays open between requests. One request at a time; others wait."""
 
-    def __init__(self, *, silence: float, largest: int) -> None:
-        """`silence`: seconds without a byte; an answer may take four times as long in all. `largest`: bytes of it.
+    def __init__(self, url: str, *, silence: float, largest: int) -> None:
+        """`url`: of the only host that is asked. `silence`: seconds without a byte; an answer may take four times as
+        long in all. `largest`: bytes of it.
 
         Raises `ConfigError` when the environment's proxy or certificates cannot be used.
         """
@@ -66,7 +77,9 @@ class Exchange:
         timeout = httpx.Timeout(silence, connect=min(silence, _CONNECT_SECONDS))
         try:
             trusted = _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-            self._client = httpx.Client(headers={"Accept-Encoding": "gzip"}, timeout=timeout, verify=trusted)
+            ways = {f"{scheme}://": _way(scheme, httpx.URL(url), trusted) for scheme in ("http", "https")}
+            headers = {"Accept-Encoding": "gzip"}
+            self._client = httpx.Client(headers=headers, timeout=timeout, verify=trusted, mounts=ways, trust_env=False)
         except (OSError, ValueError, ImportError) as error:
             raise ConfigError(
                 f"the proxy or certificate settings of the environment cannot be used: {error}",

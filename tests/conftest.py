@@ -15,6 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from fake_civitai import civitai  # noqa: F401 a fixture for all
+from fake_tensors import FakeTensors
 
 from tensors.client import TsrClient
 from tensors.config import load_config
@@ -49,10 +50,8 @@ def no_settings_of_the_developer() -> Iterator[None]:
 def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the developer's settings, and none leaves any behind."""
     for name in list(os.environ):
-        if name.startswith(("TSR_", "FAKE_SD_", "XDG_", "DBOS", "CIVITAI_", "HF_")):
+        if name.startswith(("TSR_", "FAKE_SD_", "XDG_", "DBOS", "CIVITAI_", "HF_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TSR_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.setenv("TSR_DATA_DIR", str(tmp_path / "data"))
@@ -125,6 +124,15 @@ class Tsr:
 @pytest.fixture
 def tsr() -> Tsr:
     return Tsr()
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensors]:
+    """Every command of this process asks this one, and closes it whatever happens."""
+    made = FakeTensors()
+    monkeypatch.setattr("tensors.connect.connect", made.connect)
+    yield made
+    assert made.closed == made.opened
 
 
 @dataclass

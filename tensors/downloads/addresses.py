@@ -2,19 +2,23 @@
 
 A redirect is somebody else's word. It may lead to hosts of CivitAI, of Hugging Face and of the storage they use, or to
 those the owner listed, over https. A host is resolved once, and what was checked is what is connected to: a name that
-changes its address between the two (DNS rebinding) gains nothing.
+changes its address between the two (DNS rebinding) gains nothing. Through a proxy it is the proxy that resolves names:
+there, one that is known to lead inside is refused, and one that this machine cannot resolve is not.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from tensors.downloads.tunnel import proxy_for_file
 from tensors.errors import DownloadRefused
+from tensors.proxies import Proxy
 
 KNOWN_HOSTS = (
     *("civitai.com", "*.civitai.com", "civitai.red", "*.civitai.red", "civitai.green", "*.civitai.green"),
@@ -27,6 +31,9 @@ SETTING = "api.allowed_download_hosts"
 _TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 """NAT64 (RFC 6052) and what went before it (RFC 4291, 2.5.5.1): the last 32 bits are an IPv4 address."""
 PORTS = {"http": 80, "https": 443}
+_LABEL = r"[a-z0-9_-]{1,63}"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*|[0-9a-f.]*:[0-9a-f:.]*(%[\w.-]+)?")
+"""A name, an IPv4 or an IPv6 address: no word of it can end a line or a name when it is told to a proxy."""
 
 Resolve = Callable[[str, int], Sequence[str]]
 """The addresses of a host. Raises `OSError`."""
@@ -42,9 +49,10 @@ class Route:
     target: str
     """Path and query."""
     addresses: tuple[str, ...]
-    """IP addresses of the host, at least one."""
+    """IP addresses of the host, at least one; none through a proxy, which resolves names itself."""
     own: bool
     """Whether this is the site that was configured: only it may see the key."""
+    proxy: Proxy | None = None
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
@@ -65,6 +73,7 @@ class Guard:
         self._own = _parts(base_url)
         self._allowed = tuple(pattern.lower().rstrip(".") for pattern in allowed_hosts)
         self._resolve = resolve
+        self._unknown: set[str] = set()
 
     def route(self, url: str) -> Route:
         """The way to a URL. Raises `DownloadRefused` where it must not lead, `OSError` when a host is not found."""
@@ -80,8 +89,11 @@ class Guard:
             )
         if scheme == "http" and not trusted:
             raise DownloadRefused(f"the download leads to {shown(url)}, which is not https: refused")
-        addresses = self._resolve(host, port)
+        proxy = proxy_for_file(scheme, host, port)
+        addresses = tuple(self._resolve(host, port)) if proxy is None else ()
         inside = [address for address in addresses if not _is_public(address)]
+        if proxy is not None and not trusted:
+            inside = self._known_inside(host, port)
         if inside and not trusted:
             raise DownloadRefused(
                 f"the download leads to {host}, whose address {inside[0]} is inside a private network: refused",
@@ -89,7 +101,19 @@ class Guard:
             )
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return Route(scheme, host, port, target, tuple(addresses), own)
+        return Route(scheme, host, port, target, addresses, own, proxy)
+
+    def _known_inside(self, host: str, port: int) -> list[str]:
+        """The addresses of a host, when all that this machine knows of are private ones."""
+        # Behind a proxy there may be no DNS for the world outside, and waiting for it is not done twice.
+        if host in self._unknown:
+            return []
+        try:
+            addresses = self._resolve(host, port)
+        except OSError:
+            self._unknown.add(host)
+            return []
+        return [] if any(map(_is_public, addresses)) else list(addresses)
 
 
 def shown(url: str) -> str:
@@ -113,6 +137,8 @@ def _parts(url: str) -> tuple[str, str, int]:
     except ValueError:
         return "", "", 0
     if parts.username is not None or parts.password is not None or not url.isascii() or not url.isprintable():
+        return "", "", 0
+    if not _HOST.fullmatch(host):
         return "", "", 0
     return parts.scheme, host, port
 

@@ -13,6 +13,8 @@ from contextlib import suppress
 
 from tensors import __version__
 from tensors.downloads.addresses import PORTS, Route
+from tensors.downloads.tunnel import ProxyFailed, check_proxy, tunnel
+from tensors.proxies import Proxy
 
 CONNECT_SECONDS = 15.0
 _PIECE = 1024 * 1024
@@ -28,22 +30,54 @@ class Connection:
     """A connection for one request. Every method raises `OSError` or `http.client.HTTPException`."""
 
     def __init__(self, route: Route, *, silence: float) -> None:
-        """Connect. `silence`: seconds without a byte that are too many."""
+        """Nothing is sent yet. `silence`: seconds without a byte that are too many."""
         self._route = route
         self._silence = silence
-        self._socket = _connect(route, silence)
+        self._line: socket.socket | None = None
+        self._is_cut = False
         self._connection = http.client.HTTPConnection(route.host, route.port, timeout=silence)
-        self._connection.sock = self._socket
 
     def ask(self, headers: Mapping[str, str]) -> None:
-        """Send the request and read the head of the answer."""
+        """Connect, send the request and read the head of the answer. Raises `DownloadRefused` when a proxy does."""
+        route, proxy = self._route, self._route.proxy
+        self._connection.sock = self._opened()
         # With a port where it need not be, the signature of a storage's URL would not fit.
-        common = {"Host": _host(self._route), "Accept-Encoding": "identity", "Connection": "close"}
+        host = _host(route)
+        common = {"Host": host, "Accept-Encoding": "identity", "Connection": "close"}
         said = {**common, "User-Agent": f"tsr/{__version__}", **headers}
-        self._connection.request("GET", self._route.target, headers=said)
+        target = route.target
+        if proxy is not None and route.scheme == "http":
+            target = f"http://{host}{target}"
+            said |= proxy.headers()
+        self._connection.request("GET", target, headers=said)
         self._answer = self._connection.getresponse()
+        if proxy is not None and route.scheme == "http" and self.status == http.client.PROXY_AUTHENTICATION_REQUIRED:
+            check_proxy(proxy, self.status, host)
         self._since = time.monotonic()
         self._fresh = 0
+
+    def _opened(self) -> socket.socket:
+        """A line to the host, through a proxy if there is one, with TLS if the scheme says so."""
+        route = self._route
+        line = _first_that_answers(route) if route.proxy is None else _to_proxy(route.proxy)
+        self._hold(line)
+        if route.scheme == "https":
+            if route.proxy is not None:
+                tunnel(line, route.proxy, route.host, route.port, seconds=self._silence)
+            line.settimeout(self._silence)
+            trusted = _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+            safe = trusted.wrap_socket(line, server_hostname=route.host, do_handshake_on_connect=False)
+            self._hold(safe)
+            safe.do_handshake()
+            return safe
+        line.settimeout(self._silence)
+        return line
+
+    def _hold(self, line: socket.socket) -> None:
+        """From now on this is what is cut."""
+        self._line = line
+        if self._is_cut:
+            raise OSError("it was cut")
 
     @property
     def status(self) -> int:
@@ -70,15 +104,19 @@ class Connection:
 
     def cut(self) -> None:
         """End it from another thread: whoever waits for bytes wakes up."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._is_cut = True
+        if self._line is not None:
+            with suppress(OSError):
+                # Not the method of a socket with TLS: that takes the session away under whoever reads.
+                socket.socket.shutdown(self._line, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End the connection."""
         with suppress(OSError):
             self._connection.close()
-        with suppress(OSError):
-            self._socket.close()
+        if self._line is not None:
+            with suppress(OSError):
+                self._line.close()
 
 
 def _host(route: Route) -> str:
@@ -92,21 +130,15 @@ def _trusted(*_variables: str | None) -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _connect(route: Route, silence: float) -> socket.socket:
-    line = _first_that_answers(route)
-    line.settimeout(silence)
-    if route.scheme == "http":
-        return line
-    trusted = _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-    try:
-        return trusted.wrap_socket(line, server_hostname=route.host)
-    except BaseException:
-        line.close()
-        raise
-
-
 def _first_that_answers(route: Route) -> socket.socket:
     for address in route.addresses[:-1]:
         with suppress(OSError):
             return socket.create_connection((address, route.port), CONNECT_SECONDS)
     return socket.create_connection((route.addresses[-1], route.port), CONNECT_SECONDS)
+
+
+def _to_proxy(proxy: Proxy) -> socket.socket:
+    try:
+        return socket.create_connection((proxy.host, proxy.port), CONNECT_SECONDS)
+    except (OSError, UnicodeError) as error:
+        raise ProxyFailed(f"the proxy {proxy} cannot be reached: {error}") from error
