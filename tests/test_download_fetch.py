@@ -18,6 +18,7 @@ from typing import Any
 import hostile_server as hostile
 import pytest
 from blake3 import blake3
+from fetching import fetched
 from hostile_server import HostileServer, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from tensors.downloads import fetch as fetching
 from tensors.downloads import part as parts
 from tensors.downloads import refusals
 from tensors.downloads.addresses import Guard
-from tensors.downloads.fetch import TRIES, Fetch, Fetched, Wanted
+from tensors.downloads.fetch import TRIES, Fetched, Wanted
 from tensors.downloads.part import Part
 from tensors.downloads.site import CIVITAI
 from tensors.errors import Conflict, DiskFull, DownloadError, DownloadRefused, JobCancelled, TsrError
@@ -68,8 +69,7 @@ def fetch(server: HostileServer, target: Path, *, path: str = "/file", **options
     details.update({name: options.pop(name) for name in ("sha256", "size", "blake3") if name in options})
     wanted = Wanted(url=server.url + path, target=target, **details)
     guard = options.pop("guard", None) or Guard(server.url)
-    options = {"refused": refused, "key": KEY, "sleep": lambda _: None, "silence": SILENCE, **options}
-    return Fetch(wanted, guard, **options).run()
+    return fetched(wanted, guard, **{"refused": refused, "key": KEY, "silence": SILENCE, **options})
 
 
 @pytest.fixture(autouse=True)

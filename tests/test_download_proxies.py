@@ -21,6 +21,7 @@ import httpx
 import pytest
 import trustme
 from fake_proxy import Break, FakeProxy, Say, Wait, proxying, status
+from fetching import fetched
 from hostile_server import HostileServer, serving
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ from hypothesis import strategies as st
 from tensors.downloads import fetch as fetching
 from tensors.downloads.addresses import Guard
 from tensors.downloads.connection import Connection
-from tensors.downloads.fetch import TRIES, Fetch, Fetched, Wanted
+from tensors.downloads.fetch import TRIES, Fetched, Wanted
 from tensors.downloads.tunnel import ProxyFailed, tunnel
 from tensors.errors import ConfigError, DownloadError, DownloadRefused, JobCancelled
 from tensors.exchange import Exchange
@@ -109,8 +110,7 @@ def fetch(folder: Path, base: str = f"https://{SITE}", path: str = "/file", **op
     """One run; every URL of a proxy's world is unknown to DNS."""
     wanted = Wanted(url=base + path, target=folder / "a.safetensors", sha256=SHA256, size=len(CONTENT))
     guard = options.pop("guard", None) or Guard(base, resolve=unknown)
-    options = {"refused": lambda *_: None, "key": KEY, "sleep": lambda _: None, "silence": 10.0, **options}
-    done = Fetch(wanted, guard, **options).run()
+    done = fetched(wanted, guard, **{"refused": lambda *_: None, "key": KEY, "silence": 10.0, **options})
     assert done.path.read_bytes() == CONTENT
     return done
 

@@ -34,7 +34,7 @@ KEY = "civitai-key-1234"
 MODEL, VERSION, OLDER, FILE = 7001, 8002, 8001, 9001
 
 
-def lora(size: int = 200_000, fill: int = 0) -> bytes:
+def lora(size: int = 200_000, fill: int = 0, pad: int = 0) -> bytes:
     """A LoRA as its tensors tell it: SD 1.5's."""
     name = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
     shapes = {f"{name}.lora_down.weight": [4, 768], f"{name}.lora_up.weight": [320, 4], "pad": [size]}
@@ -43,7 +43,7 @@ def lora(size: int = 200_000, fill: int = 0) -> bytes:
         length = 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
         header[tensor] = {"dtype": "F16", "shape": shape, "data_offsets": [place, place + length]}
         place += length
-    text = json.dumps(header).encode()
+    text = json.dumps(header).encode() + b" " * pad
     return len(text).to_bytes(8, "little") + text + bytes([fill]) * place
 
 
@@ -335,18 +335,18 @@ def hub() -> Iterator[FakeCivitai]:
     site.close()
 
 
-def listed(*paths: str, gated: bool = False) -> list[Any]:
+def listed(*paths: str, gated: bool = False, content: bytes = CONTENT) -> list[Any]:
     """What a hub answers when it is asked for a repository and its files."""
     about = {"id": "org/repo", "gated": "manual" if gated else False}
-    large = {"oid": sha256(CONTENT), "size": len(CONTENT)}
-    files = [{"type": "file", "path": path, "size": len(CONTENT), "lfs": large} for path in paths]
+    large = {"oid": sha256(content), "size": len(content)}
+    files = [{"type": "file", "path": path, "size": len(content), "lfs": large} for path in paths]
     return [answering(200, json.dumps(answer).encode()) for answer in (about, files)]
 
 
 @pytest.mark.parametrize(
     ("target", "paths", "place"),
     [
-        ("hf:org/repo", ["README.md", "wanderer.safetensors"], "other/wanderer.safetensors"),
+        ("hf:org/repo", ["README.md", "wanderer.safetensors"], "loras/wanderer.safetensors"),
         ("hf:org/repo/loras/x.safetensors", ["loras/x.safetensors", "loras/y.safetensors"], "loras/x.safetensors"),
         ("https://huggingface.co/org/repo/blob/main/vae/a.safetensors", ["vae/a.safetensors"], "vae/a.safetensors"),
     ],
@@ -361,7 +361,8 @@ def test_from_hugging_face(
     storage: HostileServer,
 ) -> None:
     shop = shop_in(tmp_path, civitai, storage, api__huggingface_url=hub.url, api__huggingface_key="hf-key-99")
-    hub.order(*listed(*paths), moved(f"{storage.url}/cdn?sig=1"))
+    # Twice where the folder's name tells nothing: then its header is looked at first.
+    hub.order(*listed(*paths), *[moved(f"{storage.url}/cdn?sig=1")] * (2 if "README.md" in paths else 1))
     (done,) = shop.fetch(target=target).files
     assert done.path == str(tmp_path / "data" / "models" / place)
     assert Path(done.path).read_bytes() == CONTENT
@@ -370,6 +371,29 @@ def test_from_hugging_face(
     assert hub.requests[-1].path == f"/org/repo/resolve/main/{path}"
     assert hub.requests[-1].headers["authorization"] == "Bearer hf-key-99"
     assert all("hf-key-99" not in str(asked) for asked in storage.requests)
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "asked"),
+    [
+        (CONTENT, "loras", [262_144]),
+        (lora(pad=1_000_000), "loras", [262_144, 2_097_152]),
+        (b"GGUF" + b"\0" * 5000, "other", [5004]),
+        (b"<html>" + b" " * 5000, "other", [5006]),
+    ],
+    ids=["short header", "long header", "broken", "page"],
+)
+def test_a_file_whose_folder_tells_nothing_is_looked_into(
+    content: bytes, place: str, asked: list[int], tmp_path: Path, hub: FakeCivitai, civitai: FakeCivitai
+) -> None:
+    with serving(content, host="127.0.0.2") as storage:
+        shop = shop_in(tmp_path, civitai, storage, api__huggingface_url=hub.url)
+        hub.order(*listed("a.safetensors", content=content), *[moved(f"{storage.url}/cdn")] * len(asked))
+        (planned,) = shop.downloader.plan(DownloadRequest(target="hf:org/repo")).files
+        assert planned.path == str(tmp_path / "data" / "models" / place / "a.safetensors")
+        ends = [int(request.headers["range"].removeprefix("bytes=0-")) + 1 for request in storage.requests]
+        assert ends == [min(end, len(content)) for end in asked]
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_gated_repository_without_a_token(
@@ -388,7 +412,7 @@ def test_several_files_of_a_repository_are_named(
     hub.order(*listed("a-q4.safetensors", "a-q8.safetensors"))
     with pytest.raises(InvalidRequest, match="which of these"):
         shop.fetch(target="hf:org/repo")
-    hub.order(*listed("a-q4.safetensors", "a-q8.safetensors"))
+    hub.order(*listed("a-q4.safetensors", "a-q8.safetensors"), moved(f"{storage.url}/cdn"))
     (planned,) = shop.downloader.plan(DownloadRequest(target="hf:org/repo", file="*q8*")).files
     assert (planned.name, planned.source) == ("a-q8.safetensors", "huggingface")
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tensors.clock import now
 from tensors.config import Config
 from tensors.db.walk import Folder
+from tensors.downloads.addresses import Guard
+from tensors.downloads.asking import Asking
 from tensors.downloads.places import folder_for
 from tensors.downloads.plan import Planner
+from tensors.downloads.refusals import refused
 from tensors.downloads.site import CIVITAI, HUGGING_FACE, Site, Source
 from tensors.downloads.targets import read_hash, read_target
 from tensors.downloads.work import Downloading
@@ -50,7 +54,7 @@ class Downloader:
             planned = self._planner(database, request, stop).plan(request)
             work = Downloading(
                 database=database,
-                allowed_hosts=self._config["api.allowed_download_hosts"],
+                asking=self._asking,
                 folder=lambda path: Folder(path, kind_of(path, configured)),
                 report=report,
                 stop=stop,
@@ -61,6 +65,13 @@ class Downloader:
     def _site(self, source: Source) -> Site:
         return Site(source=source, url=self._config[source.address].rstrip("/"), key=self._config[source.setting])
 
+    def _asking(self, site: Site, what: str, page: str) -> Asking:
+        return Asking(
+            Guard(site.url, self._config["api.allowed_download_hosts"]),
+            refused=partial(refused, site.source, what=what, page=page, key=site.key),
+            key=site.key,
+        )
+
     def _planner(self, database: Database, request: DownloadRequest, stop: Stop | None) -> Planner:
         directory = self._library.allowed(request.directory) if request.directory is not None else None
         return Planner(
@@ -68,8 +79,10 @@ class Downloader:
             civitai=lambda: self._library.civitai(stop),
             hugging_face=lambda: self._library.hugging_face(stop),
             sites=self._sites,
+            asking=self._asking,
             folder=lambda kind: directory or self._folder_for(kind),
             now=now,
+            stop=stop or (lambda: False),
         )
 
     def _folder_for(self, kind: str | None) -> Path:

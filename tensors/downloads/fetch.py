@@ -3,7 +3,7 @@
 Each try goes on where the one before ended: the first address is asked again (a signed one has expired by then), with
 `Range` and `If-Range`, so a file that changed meanwhile comes whole. What an answer claims is not believed: its length,
 its range and its ETag are compared with what is known, and the hash decides. A redirect is followed by hand, past the
-`Guard`; the key goes to the configured site only.
+`Guard` (`asking.py`).
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urljoin
 
-from tensors.downloads.addresses import Guard, Route, shown
+from tensors.downloads.addresses import shown
+from tensors.downloads.asking import Asking, Passing
 from tensors.downloads.connection import Connection
 from tensors.downloads.following import Follower
 from tensors.downloads.part import Mark, Part
@@ -28,26 +27,16 @@ from tensors.waiting import asked_wait, back_off
 
 TRIES = 6
 """Failures in a row without progress after which it is given up."""
-SILENCE = 60.0
-"""Seconds without a byte that count as a failure."""
 _PROGRESS = 1024 * 1024
 """Bytes that make a try one with progress."""
 _WHOLE_TRIES = 2
 """How often wrong bytes are thrown away and fetched anew."""
-_MOST_REDIRECTS = 5
-_REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING = (408, 425, 429)
 _MAYBE_EXPIRED = (400, 401, 403, 404, 410)
 _WAIT_STEP = 0.2
 _MAGIC = 16
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _WHOLE = re.compile(r"bytes \*/(\d{1,18})")
-_BODY = 4096
-
-Header = Callable[[str], str | None]
-Refused = Callable[[int, Header, bytes], DownloadRefused | None]
-"""What an answer of the site means that is no file, from its status, headers and the beginning of its body; None when
-it may be one, leads to one, or may be better later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +69,6 @@ class Fetched:
     sha256: str
 
 
-class _Passing(Exception):
-    """A failure after which the next try may do better."""
-
-    def __init__(self, why: str, *, wait: float | None = None) -> None:
-        super().__init__(why)
-        self.wait = wait
-
-
 class _Wrong(Exception):
     """All bytes are there, and they are wrong."""
 
@@ -98,24 +79,18 @@ class Fetch:
     def __init__(
         self,
         wanted: Wanted,
-        guard: Guard,
+        asking: Asking,
         *,
-        refused: Refused,
-        key: str | None = None,
         progress: Callable[[int, int | None], None] = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
         sleep: Callable[[float], None] = time.sleep,
-        silence: float = SILENCE,
     ) -> None:
-        """`progress` hears the bytes that are there and of how many; `stop` is asked often. `silence`: seconds."""
+        """`progress` hears the bytes that are there and of how many; `stop` is asked often."""
         self._wanted = wanted
-        self._guard = guard
-        self._refused = refused
-        self._key = key
+        self._asking = asking
         self._progress = progress
         self._stop = stop
         self._sleep = sleep
-        self._silence = silence
 
     def run(self) -> Fetched:
         """Fetch it. The part stays where it was not finished, and the next run goes on with it.
@@ -150,10 +125,10 @@ class Fetch:
                     raise DownloadError(f"{self._wanted.target.name} {error}: thrown away") from error
                 coming.restart(Mark(identity=self._wanted.identity))
                 wait = 0.0
-            except (_Passing, OSError, http.client.HTTPException) as error:
+            except (Passing, OSError, http.client.HTTPException) as error:
                 failures = 1 if part.size - before >= _PROGRESS else failures + 1
                 why = str(error) or type(error).__name__
-                told = error.wait if isinstance(error, _Passing) else None
+                told = error.wait if isinstance(error, Passing) else None
                 wait = back_off(failures) if told is None else told
                 if failures >= TRIES:
                     raise DownloadError(
@@ -166,61 +141,18 @@ class Fetch:
         """One try: the rest of the file, then its hashes."""
         self._check_stop()
         if not coming.part.is_whole:
-            with self._asked(coming.part) as connection:
+            with self._asking.for_file(self._wanted.url, self._rest_of(coming.part), stop=self._stop) as asked:
+                connection, own = asked
+                self._judge(connection, own=own)
                 self._begin(coming, connection)
                 self._receive(coming, connection)
         return self._checked(coming.part, coming.hashes())
 
-    @contextlib.contextmanager
-    def _asked(self, part: Part) -> Iterator[Connection]:
-        headers: dict[str, str] = {}
+    def _rest_of(self, part: Part) -> dict[str, str]:
         if part.size and part.mark.validator:
-            headers = {"Range": f"bytes={part.size}-", "If-Range": part.mark.validator}
-        elif part.size and self._wanted.sha256:
-            # The hash will tell whether the two pieces belong together.
-            headers = {"Range": f"bytes={part.size}-"}
-        url = self._wanted.url
-        for _ in range(_MOST_REDIRECTS + 1):
-            route = self._guard.route(url)
-            key = {"Authorization": f"Bearer {self._key}"} if self._key and route.own else {}
-            with self._connected(route) as connection:
-                connection.ask({**headers, **key})
-                if route.own:
-                    self._hear(connection)
-                if connection.status not in _REDIRECTS:
-                    self._judge(connection, own=route.own)
-                    yield connection
-                    return
-                url = _next(url, connection)
-        raise DownloadRefused(f"{shown(self._wanted.url)} leads from one redirect to the next")
-
-    @contextlib.contextmanager
-    def _connected(self, route: Route) -> Iterator[Connection]:
-        """A connection that is cut when it is time to stop: it may say nothing for a minute."""
-        with contextlib.closing(Connection(route, silence=self._silence)) as connection:
-            ended = threading.Event()
-
-            def watch() -> None:
-                while not ended.wait(_WAIT_STEP):
-                    if self._stop():
-                        connection.cut()
-                        return
-
-            watcher = threading.Thread(target=watch, name="watch-download")
-            watcher.start()
-            try:
-                yield connection
-            finally:
-                ended.set()
-                watcher.join()
-
-    def _hear(self, connection: Connection) -> None:
-        """Raise what the site says against it."""
-        # What may be the file itself is looked at when it is written.
-        body = _beginning(connection) if connection.status >= 400 else b""
-        reason = self._refused(connection.status, connection.header, body)
-        if reason is not None:
-            raise reason
+            return {"Range": f"bytes={part.size}-", "If-Range": part.mark.validator}
+        # Without a validator it is the hash that tells whether the two pieces belong together.
+        return {"Range": f"bytes={part.size}-"} if part.size and self._wanted.sha256 else {}
 
     def _judge(self, connection: Connection, *, own: bool) -> None:
         """Raise for an answer that is no file. 416 is looked at later."""
@@ -228,12 +160,12 @@ class Fetch:
         if status in (200, 206):
             packed = (connection.header("Content-Encoding") or "identity").lower()
             if packed != "identity":
-                raise _Passing(f"it sends the file packed ({packed[:20]}), which was not asked for")
+                raise Passing(f"it sends the file packed ({packed[:20]}), which was not asked for")
         elif status in _PASSING or status >= 500:
             wait = asked_wait(connection.header("Retry-After"))
-            raise _Passing(f"it answered {status}", wait=wait)
+            raise Passing(f"it answered {status}", wait=wait)
         elif status in _MAYBE_EXPIRED and not own:
-            raise _Passing(f"the storage answered {status}: its address may have expired")
+            raise Passing(f"the storage answered {status}: its address may have expired")
         elif status != 416:
             raise DownloadRefused(f"{self._wanted.target.name} is not to be had: the answer was {status}")
 
@@ -255,7 +187,7 @@ class Fetch:
             coming.restart(mark)
         elif not _continues(part, connection, mark):
             coming.restart(Mark(identity=self._wanted.identity))
-            raise _Passing("it answered with another range, or of another file")
+            raise Passing("it answered with another range, or of another file")
         else:
             part.mark = replace(part.mark, size=part.mark.size if mark.size is None else mark.size)
 
@@ -264,13 +196,13 @@ class Fetch:
         said = _WHOLE.fullmatch(connection.header("Content-Range") or "")
         if said and int(said[1]) == coming.part.size:
             coming.part.mark = replace(coming.part.mark, size=coming.part.size)
-            raise _Passing("it says that there is nothing more", wait=0.0)
+            raise Passing("it says that there is nothing more", wait=0.0)
         coming.restart(Mark(identity=self._wanted.identity))
-        raise _Passing("it says that what is here is not the beginning of the file")
+        raise Passing("it says that what is here is not the beginning of the file")
 
     def _check_size(self, size: int | None) -> None:
         if size is not None and not self._wanted.may_have(size):
-            raise _Passing(f"it says the file has {size:,} bytes, and it should have {self._wanted.size or 0:,}")
+            raise Passing(f"it says the file has {size:,} bytes, and it should have {self._wanted.size or 0:,}")
 
     def _receive(self, coming: _Coming, connection: Connection) -> None:
         part = coming.part
@@ -288,7 +220,7 @@ class Fetch:
         # When it was cut, the end is not the end.
         self._check_stop()
         if part.mark.size is not None and part.size != part.mark.size:
-            raise _Passing(f"it ended after {part.size:,} of {part.mark.size:,} bytes")
+            raise Passing(f"it ended after {part.size:,} of {part.mark.size:,} bytes")
         if part.mark.size is None:
             self._check_size(part.size)
 
@@ -374,22 +306,5 @@ def _total(connection: Connection) -> int | None:
     return int(length) if length.isdecimal() and length.isascii() and len(length) <= 18 else None
 
 
-def _next(url: str, connection: Connection) -> str:
-    """Where a redirect leads."""
-    location = connection.header("Location")
-    if not location:
-        raise _Passing("it answered with a redirect to nowhere")
-    try:
-        return urljoin(url, location)
-    except ValueError as error:
-        raise _Passing("it answered with a redirect that cannot be read") from error
-
-
 def _short(value: str | None) -> str | None:
     return value if value and len(value) <= 500 and value.isprintable() and value.isascii() else None
-
-
-def _beginning(connection: Connection) -> bytes:
-    with contextlib.suppress(OSError, http.client.HTTPException):
-        return connection.read()[:_BODY]
-    return b""

@@ -12,11 +12,13 @@ from urllib.parse import urlencode, urlsplit
 from tensors.base_models import family_of_base_model
 from tensors.db.present import present_files
 from tensors.db.settle import kinds_of
+from tensors.downloads.asking import Asking
 from tensors.downloads.choice import Choice, choose, choose_paths, file_with
 from tensors.downloads.fetch import Wanted
 from tensors.downloads.gates import why_not, why_not_repo
 from tensors.downloads.names import safe_name, second_name
 from tensors.downloads.part import part_of
+from tensors.downloads.peek import kind_of_remote
 from tensors.downloads.site import CIVITAI, HUGGING_FACE, Site, Source
 from tensors.downloads.targets import (
     HashTarget,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from tensors.civitai.records import FileRecord, ModelRecord, VersionRecord
     from tensors.db.database import Database
     from tensors.huggingface import HuggingFace
+    from tensors.huggingface_files import RepoFile
     from tensors.types.download import DownloadRequest
 
 
@@ -77,6 +80,10 @@ class Planned:
         )
 
 
+Asker = Callable[[Site, str, str], Asking]
+"""Makes what asks a site for a file; of the file, what messages call it and its page."""
+
+
 class Planner:
     """Plans downloads."""
 
@@ -87,8 +94,10 @@ class Planner:
         civitai: Callable[[], AbstractContextManager[Civitai]],
         hugging_face: Callable[[], AbstractContextManager[HuggingFace]],
         sites: Mapping[Source, Site],
+        asking: Asker,
         folder: Callable[[str | None], Path],
         now: Callable[[], str],
+        stop: Callable[[], bool],
     ) -> None:
         """`folder`: where files of a kind go."""
         self._database = database
@@ -98,6 +107,8 @@ class Planner:
         self._on_hugging_face = sites[HUGGING_FACE]
         self._folder = folder
         self._now = now
+        self._asking = asking
+        self._stop = stop
 
     def plan(self, request: DownloadRequest) -> list[Planned]:
         """The files of a request.
@@ -198,26 +209,26 @@ class Planner:
                 raise refusal
             files = {file.path: file for file in site.files(target.repo, target.revision)}
             for path in choose_paths({name: file.size for name, file in files.items()}, choice, below=target.path):
-                folder, _, name = path.rpartition("/")
-                kind = hint("/", f"/{folder}").kind
-                wanted = Wanted(
-                    url=site.download_url(target.repo, target.revision, path),
-                    target=self._folder(kind) / safe_name(name, "model.safetensors"),
-                    size=files[path].size,
-                    sha256=files[path].sha256,
-                )
-                repo = target.repo.rpartition("/")[2]
-                # Half of all repositories call their file `model.safetensors`.
-                second = safe_name(f"{repo}-{wanted.target.name}", "model.safetensors")
-                wanted, here = self._placed(wanted, second)
-                yield Planned(
-                    wanted=wanted,
-                    here=here,
-                    site=self._on_hugging_face,
-                    what=f"{target.repo}/{path}",
-                    page=f"{self._on_hugging_face.url}/{target.repo}",
-                    kind=kind,
-                )
+                url = site.download_url(target.repo, target.revision, path)
+                yield self._of_path(target.repo, files[path], url)
+
+    def _of_path(self, repo: str, file: RepoFile, url: str) -> Planned:
+        folder, _, name = file.path.rpartition("/")
+        what, page = f"{repo}/{file.path}", f"{self._on_hugging_face.url}/{repo}"
+        kind = hint("/", f"/{folder}").kind
+        if kind is None and file.size is not None:
+            asking = self._asking(self._on_hugging_face, what, page)
+            kind = kind_of_remote(asking, url, name=name, size=file.size, stop=self._stop)
+        wanted = Wanted(
+            url=url,
+            target=self._folder(kind) / safe_name(name, "model.safetensors"),
+            size=file.size,
+            sha256=file.sha256,
+        )
+        # Half of all repositories call their file `model.safetensors`.
+        second = safe_name(f"{repo.rpartition('/')[2]}-{wanted.target.name}", "model.safetensors")
+        wanted, here = self._placed(wanted, second)
+        return Planned(wanted=wanted, here=here, site=self._on_hugging_face, what=what, page=page, kind=kind)
 
     # Places
 

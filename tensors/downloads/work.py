@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,16 +16,14 @@ from tensors.db.link import link
 from tensors.db.scan import Folder, scan
 from tensors.db.settle import settle
 from tensors.db.tally import Tally
-from tensors.downloads.addresses import Guard
 from tensors.downloads.fetch import Fetch
-from tensors.downloads.refusals import refused
+from tensors.downloads.plan import Asker, Planned
 from tensors.types.download import DownloadedFile, DownloadReport
 from tensors.types.jobs import Progress
 from tensors.types.library import LinkRequest
 
 if TYPE_CHECKING:
     from tensors.db.database import Database
-    from tensors.downloads.plan import Planned
 
 Report = Callable[[Progress], None]
 Stop = Callable[[], bool]
@@ -40,7 +37,7 @@ class Downloading:
     """What downloads need."""
 
     database: Database
-    allowed_hosts: Sequence[str]
+    asking: Asker
     folder: Callable[[Path], Folder]
     """What is known of a folder that files lie in."""
     report: Report
@@ -60,15 +57,9 @@ class Downloading:
         return DownloadReport(files=tuple(done))
 
     def _fetch(self, file: Planned, progress: _Progress) -> Path:
-        site = file.site
         progress.begin(file)
         fetched = Fetch(
-            file.wanted,
-            Guard(site.url, self.allowed_hosts),
-            refused=partial(refused, site.source, what=file.what, page=file.page, key=site.key),
-            key=site.key,
-            progress=progress.tell,
-            stop=self.stop,
+            file.wanted, self.asking(file.site, file.what, file.page), progress=progress.tell, stop=self.stop
         ).run()
         progress.end(fetched.size)
         return fetched.path
