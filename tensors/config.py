@@ -69,7 +69,7 @@ SETTINGS = (
         (),
         "More hosts that downloads may come from, such as a mirror at home; also inside a private network.",
     ),
-    Setting("downloads.at_once", "int", 2, "Downloads that a server does at the same time.", least=1, most=16),
+    Setting("downloads.at_once", "int", 2, "Downloads that are done at the same time.", least=1, most=16),
     Setting(
         "paths.models", "paths", (), "Folders with models of any kind, such as the one of A1111, ComfyUI or InvokeAI."
     ),

@@ -10,7 +10,13 @@ from typing import Any
 from tensors import service
 from tensors.types.jobs import Job, JobEvent
 
-NOUNS = {"db": service.Db, "catalog": service.Catalog, "jobs": service.Jobs, "downloads": service.Downloads}
+NOUNS = {
+    "db": service.Db,
+    "catalog": service.Catalog,
+    "images": service.Images,
+    "jobs": service.Jobs,
+    "downloads": service.Downloads,
+}
 
 
 @dataclass

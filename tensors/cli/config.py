@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tensors.cli._app import App, json_option, table
+from tensors.cli._complete import complete_settings
 
 
 @click.group()
@@ -53,7 +54,7 @@ def list_settings(app: App) -> None:
 
 
 @config.command()
-@click.argument("key")
+@click.argument("key", shell_complete=complete_settings)
 @json_option
 @click.pass_obj
 def get(app: App, key: str) -> None:
@@ -62,7 +63,7 @@ def get(app: App, key: str) -> None:
 
 
 @config.command("set")
-@click.argument("key")
+@click.argument("key", shell_complete=complete_settings)
 @click.argument("value")
 @json_option
 @click.pass_obj
@@ -76,7 +77,7 @@ def set_setting(app: App, key: str, value: str) -> None:
 
 
 @config.command()
-@click.argument("key")
+@click.argument("key", shell_complete=complete_settings)
 @json_option
 @click.pass_obj
 def unset(app: App, key: str) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from tensors.cli._app import App, json_option, remote_option
+from tensors.cli._complete import complete_families, complete_files, complete_kinds
 from tensors.cli._files import details_of, what_is
-from tensors.cli._library import complete_families, complete_files, complete_kinds
 from tensors.cli._references import one_model
 from tensors.references import Reference
 

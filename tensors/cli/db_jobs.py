@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tensors.cli._app import App, json_option, remote_option
+from tensors.cli._complete import complete_files, complete_folders
 from tensors.cli._files import what_is
 from tensors.cli._follow import follow, submitted
-from tensors.cli._library import complete_files, complete_folders
 from tensors.cli._references import several_models
 from tensors.cli._reports import problems_of, report_words
 from tensors.cli._text import counted, plain

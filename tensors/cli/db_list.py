@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from tensors.cli._app import App, json_option, remote_option
+from tensors.cli._complete import complete_families, complete_kinds, complete_states
 from tensors.cli._files import file_rows
-from tensors.cli._library import complete_families, complete_kinds, complete_states, page_options, say_more
+from tensors.cli._library import page_options, say_more
 
 
 @click.command("list")

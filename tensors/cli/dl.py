@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tensors.cli._app import App, json_option, remote_option, table
+from tensors.cli._complete import complete_folders, complete_models
 from tensors.cli._follow import cancel_all, follow, submitted
 from tensors.cli._text import counted, plain, plain_lines, size
 from tensors.errors import DownloadError, JobCancelled, ServerUnreachable, TsrError
@@ -26,14 +27,20 @@ _STATES = {"new": "to fetch", "here": "here already"}
 
 
 @click.command("dl")
-@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=complete_models)
 @click.option("--version", "-v", "version_id", type=click.IntRange(1), metavar="ID", help="A version on CivitAI.")
 @click.option("--hash", "-H", "hash_", metavar="HASH", help="The file with this hash on CivitAI.")
 @click.option("--file", metavar="NAME", help="Which of several files: number, name or pattern ('*fp16*').")
 @click.option("--fp", "precision", metavar="FP", help="Precision: fp16, bf16, fp8, fp32.")
 @click.option("--format", "format_", metavar="FORMAT", help="safetensors or gguf.")
 @click.option("--all", "everything", is_flag=True, help="All files of the version that can be used.")
-@click.option("--to", "directory", metavar="DIR", help="Folder to write to, instead of the one for its kind.")
+@click.option(
+    "--to",
+    "directory",
+    metavar="DIR",
+    shell_complete=complete_folders,
+    help="Folder to write to, instead of the one for its kind.",
+)
 @click.option(
     "--from", "source", type=click.File(), metavar="LIST", help="A file with a TARGET in each line; - reads it."
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tensors.cli._app import App, json_option, remote_option, table
+from tensors.cli._complete import complete_images
 from tensors.types.base import Deleted, Page
 from tensors.types.gallery import Image
 
@@ -80,7 +81,7 @@ def _details(image: Image) -> Iterator[str]:
 
 
 @images.command()
-@click.argument("image_id")
+@click.argument("image_id", shell_complete=complete_images)
 @click.option("--open", "open_it", is_flag=True, help="Open it in a viewer.")
 @remote_option
 @json_option
@@ -104,7 +105,7 @@ def show(app: App, image_id: str, open_it: bool) -> None:
 
 
 @images.command()
-@click.argument("image_ids", nargs=-1, required=True, metavar="IMAGE_ID...")
+@click.argument("image_ids", nargs=-1, required=True, metavar="IMAGE_ID...", shell_complete=complete_images)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @remote_option
 @json_option
@@ -126,7 +127,7 @@ def _deleted_lines(deleted: tuple[Deleted, ...]) -> list[str]:
 
 
 @images.command()
-@click.argument("image_ids", nargs=-1, required=True, metavar="IMAGE_ID...")
+@click.argument("image_ids", nargs=-1, required=True, metavar="IMAGE_ID...", shell_complete=complete_images)
 @click.option("--output", "-o", default=".", metavar="FILE|DIR", help="Where to; the present folder when left out.")
 @remote_option
 @json_option

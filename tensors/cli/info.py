@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from tensors.cli._app import App, json_option, remote_option
+from tensors.cli._complete import complete_paths
 from tensors.cli._files import details_of, metadata_of
-from tensors.cli._library import complete_paths
 from tensors.cli._text import counted
 
 if TYPE_CHECKING:

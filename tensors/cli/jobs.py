@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 from tensors.cli._app import App, json_option, remote_option, table
+from tensors.cli._complete import complete_jobs
 from tensors.cli._follow import checked, follow, words
 from tensors.cli._reports import report_words
 from tensors.cli._text import first_words
@@ -72,7 +73,7 @@ def _details(job: Job) -> Iterator[str]:
 
 
 @jobs.command()
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=complete_jobs)
 @remote_option
 @json_option
 @click.pass_obj
@@ -83,7 +84,7 @@ def show(app: App, job_id: str) -> None:
 
 
 @jobs.command()
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=complete_jobs)
 @remote_option
 @json_option
 @click.pass_obj
@@ -103,7 +104,7 @@ def watch(app: App, job_id: str) -> None:
 
 
 @jobs.command()
-@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
+@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...", shell_complete=complete_jobs)
 @remote_option
 @json_option
 @click.pass_obj
@@ -114,7 +115,7 @@ def cancel(app: App, job_ids: tuple[str, ...]) -> None:
 
 
 @jobs.command()
-@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
+@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...", shell_complete=complete_jobs)
 @remote_option
 @json_option
 @click.pass_obj
@@ -125,7 +126,7 @@ def pause(app: App, job_ids: tuple[str, ...]) -> None:
 
 
 @jobs.command()
-@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
+@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...", shell_complete=complete_jobs)
 @remote_option
 @json_option
 @click.pass_obj
