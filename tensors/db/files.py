@@ -102,7 +102,7 @@ def _conditions(
         raise InvalidRequest(f"query is too long: {len(query):,} and at most {_LONGEST_QUERY} allowed")
     for word in (query or "").split():
         conditions.append(r"(name LIKE ? ESCAPE '\' OR model LIKE ? ESCAPE '\' OR version LIKE ? ESCAPE '\')")
-        parameters += [_containing(word)] * 3
+        parameters += [containing(word)] * 3
     if kind is not None:
         check_kind(kind, "unknown")
         conditions.append("kind = ?")
@@ -117,8 +117,8 @@ def _conditions(
     return conditions, parameters
 
 
-def _containing(word: str) -> str:
-    """A pattern for what contains the word, whose own signs mean nothing special."""
+def containing(word: str) -> str:
+    """A pattern of LIKE (escape: backslash) for what contains the word, whose own signs mean nothing special."""
     for sign in "\\%_":
         word = word.replace(sign, f"\\{sign}")
     return f"%{word}%"
@@ -157,12 +157,13 @@ def _file(row: _Row, words: tuple[str, ...], civitai: str) -> File:
         sha256=sha256,
         autov3=autov3,
         problem=problem,
-        link=None if row[20] is None else _link(row[19:], civitai),
+        link=None if row[20] is None else link_of(row[19:], civitai),
         words=words,
     )
 
 
-def _link(row: _Row, civitai: str) -> Link:
+def link_of(row: _Row, civitai: str) -> Link:
+    """The last columns of a row of `library`, from `matched_by` on."""
     (matched_by, version_id, version, base_model, model_id, model, type_, nsfw, creator) = row
     return Link(
         model_id=model_id,

@@ -1,0 +1,77 @@
+"""Checkpoints and LoRAs: what a request can draw with."""
+
+from __future__ import annotations
+
+from tensors.types.base import answer
+from tensors.types.file import Link
+
+__all__ = ["Link", "LoraEntry", "ModelEntry"]
+
+
+@answer
+class ModelEntry:
+    """One checkpoint or diffusion model."""
+
+    name: str
+    """What requests call it: its file's name without extension; where several have that, with what tells them apart."""
+    path: str
+    kind: str
+    """`checkpoint`, `diffusion_model` (companion files bring the rest), or `unknown` when it is broken."""
+    family: str
+    variant: str | None = None
+    """`inpainting`, `v-prediction`, `dev`, ..., with commas between."""
+    size: int
+    """Bytes."""
+    precision: str | None = None
+    """Of most of its weights: `fp16`, `bf16`, `fp8`, `q8_0`, ..."""
+    sha256: str | None = None
+    """None until a scan has hashed it."""
+    link: Link | None = None
+    """Its page on CivitAI."""
+    added: str | None = None
+    """When the library first saw it; none for what is not in there."""
+    problem: str | None = None
+    """Why it cannot be used, in words that follow its name."""
+    id: int | None = None
+    """Its file's number in the library; none when it is not in there."""
+    builtin: bool = False
+    """It ships with tsr."""
+    active: bool = False
+    """It is what a request without a model is drawn with."""
+    loaded: tuple[str, ...] = ()
+    """Backends that have it."""
+    needs: tuple[str, ...] = ()
+    """Companion files that it cannot do without and that are not there, in words."""
+
+
+@answer
+class LoraEntry:
+    """One LoRA."""
+
+    name: str
+    """What requests call it, as `ModelEntry.name`; in a prompt `<lora:NAME:0.8>`."""
+    path: str
+    family: str
+    """Of the checkpoints that it was made for."""
+    variant: str | None = None
+    adapter: str | None = None
+    """`lora`, `loha`, `lokr`, `oft` or `dora`."""
+    size: int
+    """Bytes."""
+    words: tuple[str, ...] = ()
+    """Trigger words."""
+    sha256: str | None = None
+    """None until a scan has hashed it."""
+    autov3: str | None = None
+    link: Link | None = None
+    """Its page on CivitAI."""
+    added: str | None = None
+    """When the library first saw it; none for what is not in there."""
+    problem: str | None = None
+    """Why it cannot be used, in words that follow its name."""
+    id: int | None = None
+    """Its file's number in the library; none when it is not in there."""
+    builtin: bool = False
+    """It ships with tsr."""
+    fits: bool | None = None
+    """Whether it can be applied to the active model, or to the family that was asked for; none: not known."""
