@@ -7,6 +7,7 @@
     |   +-- MalformedBody           malformed_body          400  exit 2
     |   +-- PayloadTooLarge         payload_too_large       413  exit 2
     |   +-- OutsideFolders          outside_folders         403  exit 2
+    |   +-- MissingCompanions       missing_companions      422  exit 2
     +-- NotFound                    not_found               404  exit 3
     |   +-- ModelNotFound           model_not_found         404  exit 3
     |   +-- LoraNotFound            lora_not_found          404  exit 3
@@ -122,6 +123,12 @@ class OutsideFolders(InvalidRequest):
 
     code = "outside_folders"
     status = 403
+
+
+class MissingCompanions(InvalidRequest):
+    """The model needs other files that are not in the library."""
+
+    code = "missing_companions"
 
 
 class NotFound(TsrError):

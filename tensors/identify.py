@@ -19,6 +19,7 @@ from tensors.base_models import FAMILIES, KINDS, UNKNOWN, architecture, family_i
 from tensors.decoding import NOT_THAT_JSON
 from tensors.diffusion_signs import family_of_context, family_of_signs, signs_of
 from tensors.lora_signs import adapter_of, could_be_chroma, family_of_lora
+from tensors.part_signs import variant_of_part
 from tensors.tensor import Header, Tensor
 
 __all__ = ["FAMILIES", "KINDS", "Identity", "has_tae", "identify", "training_tags"]
@@ -83,7 +84,8 @@ class Identity:
     family_from: str | None
     """`tensors`, `metadata`, `folder` or `name` (a guess); none when it is unknown."""
     variant: str | None = None
-    """`inpainting`, `refiner`, `v-prediction`, `dev`, ...; several are joined with commas."""
+    """`inpainting`, `refiner`, `v-prediction`, `dev`, ...; several are joined with commas. Of a text encoder which one
+    it is (`clip_l`, `t5xxl`, `qwen3-4b`, ...), of a VAE how many channels its latent has (`16 channels`)."""
     adapter: str | None = None
     """Of a LoRA: `lora`, `loha`, `lokr`, `oft`, `dora`, ..."""
 
@@ -160,7 +162,8 @@ def _look(header: Header, names: str) -> _Sight:
     if family or "diffusion_model" in roots or ("model" in roots and "\nmodel.diffusion_model." in names):
         whole = tae or not roots.isdisjoint(_COMPANIONS)
         return _Sight("checkpoint" if whole else "diffusion_model", family, variants)
-    return _Sight(_part(names, tensors, tae))
+    part = _part(names, tensors, tae)
+    return _Sight(part, variants=variant_of_part(part, tensors))
 
 
 def _part(names: str, tensors: Mapping[str, Tensor], tae: bool) -> str | None:
