@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: demo test check fast bench lock docs clean
+.PHONY: demo test test-docker check fast bench lock docs clean
 
 ## demo: install, get the engine, draw four pictures through a server, stop it all
 demo: $(VENV)/.runtime
@@ -14,6 +14,10 @@ demo: $(VENV)/.runtime
 ## test: everything that runs without Docker
 test: check $(VENV)/.tools
 	$(BIN)/python -m pytest
+
+## test-docker: containers with a real engine in a Docker engine of the tests' own; takes root on Debian or Ubuntu
+test-docker: $(VENV)/.test
+	$(BIN)/python -m pytest -m docker tests/docker
 
 ## fast: the tests that need neither a real engine nor PyTorch
 fast: $(VENV)/.test

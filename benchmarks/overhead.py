@@ -91,7 +91,7 @@ def measure(rounds: int, size: int, real_engine: str | None) -> Report:
             engine_kept = Connection(engine_url(server))
             first = server.call("POST", "/api/generate", request)["images"][0]
             drawn = msgspec.convert(first["settings"], Settings)
-            body = img_gen_body(drawn, seed=drawn.seed, count=1, inputs=Inputs(folder))
+            body = img_gen_body(drawn, seed=drawn.seed, count=1, inputs=Inputs(folder), loras={})
             data, record = Path(first["path"]).read_bytes(), msgspec.json.encode(first)
             numbers = iter(range(rounds + 1))
             jobs: list[str] = []

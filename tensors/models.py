@@ -24,8 +24,10 @@ class ModelFile:
     name: str
     path: Path
     family: str
-    engine_arguments: tuple[str, ...] = ()
-    """Companion files, as sd-server's options."""
+    kind: str = "checkpoint"
+    """Or `diffusion_model`: only the part that draws, and companions bring the rest."""
+    companions: tuple[tuple[str, Path], ...] = ()
+    """Files that go with it, each with sd-server's option without dashes: `vae`, `clip_l`, `t5xxl`, `taesd`, ..."""
 
 
 def demo_dir() -> Path:
@@ -136,5 +138,11 @@ def describe(path: Path) -> ModelFile:
         raise ModelNotFound(f"{path.name} cannot be used: it {error}") from None
     except OSError as error:
         raise ModelNotFound(f"{path.name} cannot be read: {error.strerror}") from None
-    arguments = ("--taesd", str(path)) if has_tae(header) else ()
-    return ModelFile(path.stem, path, identify(header, name=path.stem).family, arguments)
+    known = identify(header, name=path.stem)
+    return ModelFile(
+        path.stem,
+        path,
+        known.family,
+        kind="diffusion_model" if known.kind == "diffusion_model" else "checkpoint",
+        companions=(("taesd", path),) if has_tae(header) else (),
+    )

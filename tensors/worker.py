@@ -10,8 +10,10 @@ from pathlib import Path
 
 from tensors import __version__
 from tensors.config import Config
+from tensors.engines.backend import Backend
 from tensors.engines.binary import find_engine
-from tensors.engines.process import ProcessEngine, Report
+from tensors.engines.drawing import Report
+from tensors.engines.process import ProcessPlace
 from tensors.engines.sd_server import MAX_BATCH
 from tensors.errors import EngineDied, EngineError, EngineStartFailed, TsrError
 from tensors.gallery import Gallery
@@ -56,7 +58,7 @@ class Worker:
     """Draws jobs, one at a time, with one engine."""
 
     def __init__(
-        self, engine: ProcessEngine, *, gallery: Gallery, files: ModelFiles, inputs: Inputs, hashes: HashCache
+        self, engine: Backend, *, gallery: Gallery, files: ModelFiles, inputs: Inputs, hashes: HashCache
     ) -> None:
         self.engine = engine
         self._gallery = gallery
@@ -68,12 +70,17 @@ class Worker:
     def of(cls, config: Config) -> Worker:
         """The worker a configuration describes. Raises `EngineNotInstalled`."""
         inputs = Inputs(config.data_dir / "inputs")
-        engine = ProcessEngine(
+        place = ProcessPlace(
             find_engine(config),
             run_dir=config.run_dir,
-            inputs=inputs,
+            name="process",
             threads=config["engine.threads"],
             arguments=config["engine.arguments"],
+        )
+        engine = Backend(
+            place,
+            name="process",
+            inputs=inputs,
             start_timeout=config["engine.start_timeout"],
             step_timeout=config["engine.step_timeout"],
         )

@@ -43,7 +43,7 @@ def files(model: str | None = None, **folders: Path | list[Path]) -> ModelFiles:
 def test_without_any_file_there_is_the_demo_model() -> None:
     found = files().checkpoint(DEMO_MODEL)
     assert (found.name, found.path, found.family) == (DEMO_MODEL, DEMO.absolute(), "shapes")
-    assert found.engine_arguments == ("--taesd", str(found.path))
+    assert (found.kind, found.companions) == ("checkpoint", (("taesd", found.path),))
     assert files().default() == found
     assert list(files().checkpoints()) == [DEMO_MODEL]
     assert list(files().loras()) == ["shapes-outline"]
@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_used_says_why(own: Path, tmp_path: Path) -> None:
 def test_a_gguf_file_says_its_family_too(tmp_path: Path) -> None:
     signs = {"double_blocks.0.img_attn.norm.key_norm.scale": (128,), "img_in.weight": (3072, 64)}
     found = describe(write_gguf(tmp_path / "q4.GGUF", signs))
-    assert (found.name, found.family, found.engine_arguments) == ("q4", "flux", ())
+    assert (found.name, found.family, found.kind, found.companions) == ("q4", "flux", "diffusion_model", ())
     (tmp_path / "cut.gguf").write_bytes(b"GGUF\x03\0\0\0")
     with pytest.raises(ModelNotFound, match=r"^cut\.gguf cannot be used: it is cut off"):
         describe(tmp_path / "cut.gguf")

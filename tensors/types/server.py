@@ -34,6 +34,12 @@ class EngineStatus:
     pid: int | None = None
     message: str | None = None
     """The engine's last words, when it failed."""
+    name: str = ""
+    """Of the backend it belongs to."""
+    kind: str = "process"
+    """Where it runs: `process`, `docker` or `external`."""
+    since: str | None = None
+    """When it got into this state: RFC 3339, UTC."""
 
 
 @answer
