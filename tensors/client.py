@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
-import httpx_sse
 import msgspec
 
-from tensors import __version__
-from tensors.decoding import NOT_THAT_JSON
-from tensors.errors import ServerUnreachable, TsrError, from_wire
+from tensors.errors import ServerUnreachable
 from tensors.png import SIGNATURE
+from tensors.remote_models import RemoteBackends, RemoteModels
+from tensors.session import LONG, Session, given, part
 from tensors.types.base import Deleted, Page
 from tensors.types.catalog import Found, Model, ModelDetails
 from tensors.types.download import DownloadPlan, DownloadRequest
@@ -39,88 +38,23 @@ from tensors.types.server import Health, Status, Version
 
 T = TypeVar("T")
 
-_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-_LONG = httpx.Timeout(330.0, connect=5.0)
-"""For what makes the server ask CivitAI, which may take several tries."""
-_EVENT_SILENCE = 45.0
-"""Three heartbeats of the server."""
 _RECONNECTS = 5
-
-
-class _Http:
-    """One connection pool, and every failure as an error of ours."""
-
-    def __init__(self, url: str, api_key: str | None, transport: httpx.BaseTransport | None) -> None:
-        headers = {b"User-Agent": f"tsr/{__version__}".encode()}
-        if api_key:
-            # As bytes: of a text httpx takes ASCII only, and a key may be any words.
-            headers[b"Authorization"] = f"Bearer {api_key}".encode()
-        self.url = url
-        # The proxy settings of a laptop are not for the box in the corner.
-        self.session = httpx.Client(
-            base_url=url, headers=headers, timeout=_TIMEOUT, transport=transport, trust_env=False
-        )
-
-    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            response = self.session.request(method, path, **options)
-        except httpx.HTTPError as error:
-            raise self.unreachable(error) from error
-        if response.is_error:
-            raise _error_of(response)
-        return response
-
-    def get(self, path: str, kind: type[T], **options: Any) -> T:
-        return self.decode(self.call("GET", path, **options).content, kind)
-
-    def post(self, path: str, kind: type[T], body: object) -> T:
-        headers = {"Content-Type": "application/json"}
-        content = msgspec.json.encode(body)
-        return self.decode(self.call("POST", path, content=content, headers=headers, timeout=_LONG).content, kind)
-
-    def delete(self, path: str, kind: type[T]) -> T:
-        return self.decode(self.call("DELETE", path).content, kind)
-
-    def decode(self, content: bytes | str, kind: type[T]) -> T:
-        try:
-            return msgspec.json.decode(content, type=kind)
-        except NOT_THAT_JSON as error:
-            raise self.not_tsr(str(error)) from error
-
-    def not_tsr(self, why: str) -> TsrError:
-        return TsrError(f"{self.url} answered with something else than tsr does: {why}")
-
-    def unreachable(self, error: httpx.HTTPError) -> ServerUnreachable:
-        said = str(error) or type(error).__name__
-        return ServerUnreachable(f"{self.url} cannot be reached: {said}", hint="is `tsr serve` running there?")
-
-
-def _error_of(response: httpx.Response) -> TsrError:
-    try:
-        document = response.json()
-    except (ValueError, RecursionError):
-        document = None
-    return from_wire(document, status=response.status_code)
-
-
-def _given(**parameters: object) -> Mapping[str, Any]:
-    return {name: value for name, value in parameters.items() if value is not None}
 
 
 class RemoteJobs:
     """`tensors.service.Jobs` on a server."""
 
-    def __init__(self, http: _Http) -> None:
+    def __init__(self, http: Session) -> None:
         self._http = http
 
     def list(
         self, *, kind: str | None = None, state: str | None = None, limit: int = 20, cursor: str | None = None
     ) -> Page[Job]:
-        wanted = _given(kind=kind, state=state, limit=limit, cursor=cursor)
+        wanted = given(kind=kind, state=state, limit=limit, cursor=cursor)
         return self._http.get("/api/jobs", Page[Job], params=wanted)
 
     def get(self, job_id: str) -> Job:
-        return self._http.get(f"/api/jobs/{_part(job_id)}", Job)
+        return self._http.get(f"/api/jobs/{part(job_id)}", Job)
 
     def cancel(self, job_id: str) -> Job:
         return self._post(job_id, "cancel")
@@ -132,7 +66,7 @@ class RemoteJobs:
         return self._post(job_id, "resume")
 
     def _post(self, job_id: str, what: str) -> Job:
-        return self._http.decode(self._http.call("POST", f"/api/jobs/{_part(job_id)}/{what}").content, Job)
+        return self._http.decode(self._http.call("POST", f"/api/jobs/{part(job_id)}/{what}").content, Job)
 
     def events(self, job_id: str) -> Iterator[JobEvent]:
         self.get(job_id)
@@ -143,11 +77,12 @@ class RemoteJobs:
         failures = 0
         while True:
             try:
-                for event in self._stream(job_id):
-                    failures = 0
-                    yield event
-                    if event.last:
-                        return
+                with self._http.events(f"/api/jobs/{part(job_id)}/events", JobEvent) as events:
+                    for event in events:
+                        failures = 0
+                        yield event
+                        if event.last:
+                            return
             except httpx.HTTPError as error:
                 if failures == _RECONNECTS:
                     raise self._http.unreachable(error) from error
@@ -158,45 +93,33 @@ class RemoteJobs:
                 )
             time.sleep(min(0.25 * 2**failures, 5.0))
 
-    def _stream(self, job_id: str) -> Iterator[JobEvent]:
-        timeout = httpx.Timeout(_EVENT_SILENCE, connect=5.0)
-        path = f"/api/jobs/{_part(job_id)}/events"
-        with httpx_sse.connect_sse(self._http.session, "GET", path, timeout=timeout) as source:
-            if source.response.is_error:
-                source.response.read()
-                raise _error_of(source.response)
-            for message in source.iter_sse():
-                # A heartbeat, which is a comment, comes out of the library as an event without data.
-                if message.data:
-                    yield self._http.decode(message.data, JobEvent)
-
 
 class RemoteImages:
     """`tensors.service.Images` on a server."""
 
-    def __init__(self, http: _Http) -> None:
+    def __init__(self, http: Session) -> None:
         self._http = http
 
     def list(self, *, limit: int = 20, cursor: str | None = None) -> Page[Image]:
-        return self._http.get("/api/images", Page[Image], params=_given(limit=limit, cursor=cursor))
+        return self._http.get("/api/images", Page[Image], params=given(limit=limit, cursor=cursor))
 
     def get(self, image_id: str) -> Image:
-        return self._http.get(f"/api/images/{_part(image_id)}/meta", Image)
+        return self._http.get(f"/api/images/{part(image_id)}/meta", Image)
 
     def read(self, image_id: str) -> bytes:
-        png = self._http.call("GET", f"/api/images/{_part(image_id)}").content
+        png = self._http.call("GET", f"/api/images/{part(image_id)}").content
         if not png.startswith(SIGNATURE):
             raise self._http.not_tsr("that is no PNG")
         return png
 
     def delete(self, image_id: str) -> Deleted:
-        return self._http.delete(f"/api/images/{_part(image_id)}", Deleted)
+        return self._http.delete(f"/api/images/{part(image_id)}", Deleted)
 
 
 class RemoteDb:
     """`tensors.service.Db` on a server."""
 
-    def __init__(self, http: _Http, directory: Path | None) -> None:
+    def __init__(self, http: Session, directory: Path | None) -> None:
         self._http = http
         self._directory = directory
 
@@ -220,23 +143,23 @@ class RemoteDb:
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page[File]:
-        wanted = _given(query=query, kind=kind, family=family, state=state, limit=limit, cursor=cursor)
+        wanted = given(query=query, kind=kind, family=family, state=state, limit=limit, cursor=cursor)
         return self._http.get("/api/db/files", Page[File], params=wanted)
 
     def file(self, file: str) -> FileDetails:
-        return self._http.get(f"/api/db/files/{_part(file)}", FileDetails)
+        return self._http.get(f"/api/db/files/{part(file)}", FileDetails)
 
     def info(self, path: str) -> FileDetails:
         return self._http.get("/api/db/info", FileDetails, params={"path": self._path(path)})
 
     def triggers(self, file: str) -> Triggers:
-        return self._http.get(f"/api/db/triggers/{_part(file)}", Triggers)
+        return self._http.get(f"/api/db/triggers/{part(file)}", Triggers)
 
     def edit(self, file: str, change: FileEdit) -> FileDetails:
-        return self._http.post(f"/api/db/files/{_part(file)}/edit", FileDetails, change)
+        return self._http.post(f"/api/db/files/{part(file)}/edit", FileDetails, change)
 
     def forget(self, file: str) -> Forgotten:
-        return self._http.delete(f"/api/db/files/{_part(file)}", Forgotten)
+        return self._http.delete(f"/api/db/files/{part(file)}", Forgotten)
 
     def models(
         self,
@@ -249,7 +172,7 @@ class RemoteDb:
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[Model]:
-        wanted = _given(
+        wanted = given(
             query=query, type=type, base_model=base_model, tag=tag, creator=creator, limit=limit, cursor=cursor
         )
         return self._http.get("/api/db/models", Page[Model], params=wanted)
@@ -270,7 +193,7 @@ class RemoteDb:
         return self._http.get("/api/db/stats", LibraryStats)
 
     def check(self) -> LibraryCheck:
-        return self._http.decode(self._http.call("POST", "/api/db/check", timeout=_LONG).content, LibraryCheck)
+        return self._http.decode(self._http.call("POST", "/api/db/check", timeout=LONG).content, LibraryCheck)
 
     def _path(self, path: str) -> str:
         """A path for the server: of a server on this machine, people name paths from where they are."""
@@ -280,7 +203,7 @@ class RemoteDb:
 class RemoteCatalog:
     """`tensors.service.Catalog`, asked by a server."""
 
-    def __init__(self, http: _Http) -> None:
+    def __init__(self, http: Session) -> None:
         self._http = http
 
     def search(
@@ -298,7 +221,7 @@ class RemoteCatalog:
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[Found]:
-        wanted = _given(
+        wanted = given(
             query=query,
             provider=provider,
             type=type,
@@ -311,16 +234,16 @@ class RemoteCatalog:
             limit=limit,
             cursor=cursor,
         )
-        return self._http.get("/api/catalog/search", Page[Found], params=wanted, timeout=_LONG)
+        return self._http.get("/api/catalog/search", Page[Found], params=wanted, timeout=LONG)
 
     def model(self, model_id: int) -> ModelDetails:
-        return self._http.get(f"/api/catalog/models/{model_id}", ModelDetails, timeout=_LONG)
+        return self._http.get(f"/api/catalog/models/{model_id}", ModelDetails, timeout=LONG)
 
 
 class RemoteDownloads:
     """`tensors.service.Downloads`, to a server."""
 
-    def __init__(self, http: _Http, directory: Path | None) -> None:
+    def __init__(self, http: Session, directory: Path | None) -> None:
         self._http = http
         self._directory = directory
 
@@ -337,13 +260,6 @@ class RemoteDownloads:
         return replace(request, directory=str(self._directory / Path(request.directory).expanduser()))
 
 
-def _part(value: str) -> str:
-    """An id as one part of a path, whatever is in it: `../` must reach the server as an id that does not exist."""
-    from urllib.parse import quote
-
-    return quote(value, safe="", errors="surrogatepass").replace(".", "%2E")
-
-
 class TsrClient:
     """`tensors.service.Tensors` on a server."""
 
@@ -356,12 +272,14 @@ class TsrClient:
         directory: Path | None = None,
     ) -> None:
         """`directory`: of a server on this machine, where paths start that people name."""
-        self._http = _Http(url, api_key, transport)
+        self._http = Session(url, api_key, transport)
         self.jobs = RemoteJobs(self._http)
         self.images = RemoteImages(self._http)
         self.db = RemoteDb(self._http, directory)
         self.catalog = RemoteCatalog(self._http)
         self.downloads = RemoteDownloads(self._http, directory)
+        self.models = RemoteModels(self._http)
+        self.backends = RemoteBackends(self._http)
 
     def generate(self, request: GenerateRequest, *, idempotency_key: str | None = None, detach: bool = False) -> Job:
         # With a key of its own a request can be sent again after a broken connection and is still one job.

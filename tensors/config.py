@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tensors.errors import ConfigError, RemoteNotFound
+
+if TYPE_CHECKING:
+    from tensors.engine_settings import BackendSettings, ModelSettings
 
 DEFAULT_PORT = 8080
 
@@ -96,6 +99,18 @@ SETTINGS = (
     Setting("engine.arguments", "strs", (), "More arguments for sd-server."),
     Setting("engine.start_timeout", "int", 600, "Seconds a model may take to load.", least=1),
     Setting("engine.step_timeout", "int", 900, "Seconds without any progress after which the engine is restarted."),
+    Setting(
+        "engine.max_loaded", "int", 1, "Engines of ours on this machine at once, each with a model.", least=1, most=32
+    ),
+    Setting("engine.keep_alive", "int", 300, "Idle seconds after which a model is unloaded; -1: never.", least=-1),
+    Setting("engine.max_wait", "int", 60, "Seconds a request may be overtaken by others for the model that is loaded."),
+    Setting(
+        "engine.docker",
+        "str",
+        None,
+        "Docker Engine whose containers with the label tsr.backend are backends: `local`, or an address.",
+        ("TSR_DOCKER",),
+    ),
     Setting("jobs.keep_days", "int", 30, "Days after which finished jobs are forgotten; pictures stay."),
     Setting("gallery.directory", "path", None, "Where pictures are kept."),
 )
@@ -121,6 +136,10 @@ class Config:
     origins: Mapping[str, str]
     """Where each value comes from: `default`, `file` or the name of an environment variable."""
     remotes: Mapping[str, Remote]
+    backends: tuple[BackendSettings, ...] = ()
+    """Where engines run; none: one process of ours."""
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    """What single models are loaded with, by name."""
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
@@ -128,9 +147,8 @@ class Config:
     def with_values(self, **flags: Any) -> Config:
         """A copy with some values replaced; `server__port=1` sets `server.port`, None leaves a value as it is."""
         given = {key.replace("__", "."): value for key, value in flags.items() if value is not None}
-        return Config(
-            self.file, {**self.values, **given}, {**self.origins, **dict.fromkeys(given, "flag")}, self.remotes
-        )
+        origins = {**self.origins, **dict.fromkeys(given, "flag")}
+        return replace(self, values={**self.values, **given}, origins=origins)
 
     @property
     def data_dir(self) -> Path:
@@ -252,7 +270,18 @@ def load_config(file: Path | None = None) -> Config:
     origins: dict[str, str] = {}
     for setting in SETTINGS:
         values[setting.key], origins[setting.key] = _value(setting, document, file)
-    return Config(file, values, origins, _remotes(document, file))
+    backends, models = _engines(document, file)
+    return Config(file, values, origins, _remotes(document, file), backends, models)
+
+
+def _engines(document: dict[str, Any], file: Path) -> tuple[tuple[BackendSettings, ...], Mapping[str, ModelSettings]]:
+    engine = document.get("engine", {})
+    if not {"backends", "models"} & set(engine):
+        return (), {}
+    # Imported where there is something to read.
+    from tensors.engine_settings import read_backends, read_models
+
+    return read_backends(engine, str(file)), read_models(engine, str(file))
 
 
 def _value(setting: Setting, document: dict[str, Any], file: Path) -> tuple[Any, str]:

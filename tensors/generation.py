@@ -8,15 +8,22 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tensors.checks import INJECTION, refusal
-from tensors.families import Defaults, defaults_for
+from tensors.errors import InvalidRequest
+from tensors.families import Defaults, defaults_for, load_families
+from tensors.fitting import fits
 from tensors.inputs import Inputs
-from tensors.models import ModelFile, ModelFiles
 from tensors.samplers import hires_upscaler, sampler_and_scheduler
+from tensors.shelf import Shelf, usable
 from tensors.types.generation import MAX_SEED, GenerateRequest, Hires, Lora, Settings, UsedLora, UsedModel
+from tensors.types.models import LoraEntry, ModelEntry
 
 _LORA_TAG = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
 _BEFORE_COMMA = re.compile(r"[ \t]+(?:<lora:[^<>]*>[ \t]*)+(?=,)", re.IGNORECASE)
 """Tags that would leave a space before a comma."""
+MOST_AREA = 5
+"""So many times the area that a family draws at by itself may be asked for without `force`."""
+DEMO_FAMILY = "shapes"
+"""Of the model that ships: small, and drawn at any size in a moment."""
 MAX_FINAL_SIDE = 8192
 """Largest side in pixels after the hires fix."""
 DEFAULT_STRENGTH = 0.75
@@ -57,14 +64,47 @@ def _seed(request: GenerateRequest) -> int:
     return request.seed if request.seed >= 0 else secrets.randbelow(last + 1)
 
 
-def _loras(named: Iterable[Lora], files: ModelFiles) -> tuple[UsedLora, ...]:
+def _loras(named: Iterable[Lora], model: ModelEntry, shelf: Shelf, *, force: bool) -> tuple[UsedLora, ...]:
     used: dict[str, UsedLora] = {}
     for lora in named:
-        stem = files.lora(lora.name).stem
-        if stem in used:
-            raise refusal([("loras", f"name {stem!r} twice")])
-        used[stem] = UsedLora(name=stem, weight=lora.weight)
+        entry = usable(shelf.lora(lora.name))
+        if entry.name in used:
+            raise refusal([("loras", f"name {entry.name!r} twice")])
+        if not force:
+            _check_fits(entry, model)
+        used[entry.name] = UsedLora(name=entry.name, weight=lora.weight)
     return tuple(used.values())
+
+
+def _check_fits(lora: LoraEntry, model: ModelEntry) -> None:
+    """The engine takes a LoRA of another family without a word, and ignores it."""
+    if fits(lora.family, model.family, lora_variant=lora.variant, checkpoint_variant=model.variant) is False:
+        raise InvalidRequest(
+            f"LoRA {lora.name!r} is for {_kind_of(lora)} and {model.name!r} is {_kind_of(model)}: it would do nothing",
+            hint="tsr models loras --fits lists those that fit; --force tries it all the same",
+        )
+
+
+def _kind_of(entry: LoraEntry | ModelEntry) -> str:
+    return f"{entry.family} ({entry.variant})" if entry.variant else entry.family
+
+
+def _check_native_size(request: GenerateRequest, family: str, width: int, height: int) -> None:
+    """Far beyond what it was trained at, a model repeats its subject, and the memory may not do."""
+    if request.force or family not in load_families() or family == DEMO_FAMILY:
+        return
+    usual = defaults_for(family)
+    if width * height > MOST_AREA * usual.width * usual.height:
+        times = width * height / (usual.width * usual.height)
+        raise refusal(
+            [
+                (
+                    "width",
+                    f"and height make {width}x{height}, {times:.0f} times what {family} draws at "
+                    f"({usual.width}x{usual.height}): draw smaller and enlarge (hires), or say --force",
+                )
+            ]
+        )
 
 
 def _hires(request: GenerateRequest, defaults: Defaults, known_upscalers: Iterable[str]) -> Hires | None:
@@ -85,9 +125,9 @@ def _check_final_size(width: int, height: int, hires: Hires | None) -> None:
 
 def resolve(
     request: GenerateRequest,
-    model: ModelFile,
+    model: ModelEntry,
     *,
-    files: ModelFiles,
+    shelf: Shelf,
     inputs: Inputs,
     known_samplers: Iterable[str] = (),
     known_schedulers: Iterable[str] = (),
@@ -97,7 +137,7 @@ def resolve(
 
     Raises:
         InvalidRequest: for an unknown sampler, scheduler or upscaler, a seed too high for its batch, a picture that
-            cannot be used.
+            cannot be used, a LoRA of another family, a size far beyond the family's (not with `force`).
         LoraNotFound: with a suggestion.
     """
     defaults = defaults_for(model.family)
@@ -106,10 +146,11 @@ def resolve(
     )
     prompt, from_prompt = split_loras(request.prompt)
     seed = _seed(request)
-    loras = _loras((*from_prompt, *request.loras), files)
+    loras = _loras((*from_prompt, *request.loras), model, shelf, force=request.force)
     strength = DEFAULT_STRENGTH if request.strength is None else request.strength
     width, height = request.width or defaults.width, request.height or defaults.height
     hires = _hires(request, defaults, known_upscalers)
+    _check_native_size(request, model.family, width, height)
     _check_final_size(width, height, hires)
     init_image, mask = inputs.keep_all([("init_image", request.init_image, "RGB"), ("mask", request.mask, "L")])
     return Settings(

@@ -15,7 +15,7 @@ import secrets
 import time
 from asyncio import FIRST_COMPLETED
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -37,7 +37,6 @@ from tensors.job_store import UNFINISHED, JsonSerializer, job_of, open_store, pa
 from tensors.library import Library
 from tensors.lines import Lines
 from tensors.live import LiveJob
-from tensors.models import ModelFiles
 from tensors.orders import (
     KINDS,
     LibraryRequest,
@@ -46,14 +45,17 @@ from tensors.orders import (
     already_ended,
     fingerprint_of,
     order_library,
+    order_switch,
 )
 from tensors.paused import PausedJobs, check_pausable
+from tensors.scheduler import Wait
 from tensors.tasks import Tasks
 from tensors.types.base import Page
 from tensors.types.download import DownloadRequest
 from tensors.types.generation import GenerateRequest, Settings
 from tensors.types.jobs import ErrorInfo, Job, JobEvent
 from tensors.types.library import ScanRequest
+from tensors.types.models import SwitchRequest
 from tensors.worker import Worker, failure
 
 log = logging.getLogger(__name__)
@@ -72,12 +74,11 @@ class JobQueue:
     def __init__(self, config: Config, worker: Worker, library: Library) -> None:
         self._config = config
         self._worker = worker
-        self._files = ModelFiles(config)
         self._inputs = Inputs(config.data_dir / "inputs")
         self._store = open_store(config.data_dir / "jobs.db")
         self._library = library
         self._downloader = Downloader(config, library)
-        self._tasks = Tasks(lambda: worker, library, self._downloader)
+        self._tasks = Tasks(self._the_worker, library, self._downloader)
         self._lines = Lines(downloads_at_once=config["downloads.at_once"])
         self._live: dict[str, LiveJob] = {}
         self._paused = PausedJobs(config.data_dir)
@@ -142,7 +143,7 @@ class JobQueue:
     @property
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
-        return len(self._lines)
+        return len(self._lines) + len(self._worker.pool)
 
     @property
     def running(self) -> int:
@@ -165,6 +166,17 @@ class JobQueue:
             self._downloader.check(request)
         self._check_room()
         return await self._start(secrets.token_hex(8), order_library(request, created=now()))
+
+    async def submit_switch(self, request: SwitchRequest) -> Job:
+        """Check, store and start a switch of the model. See `tensors.service.Models.switch` for the errors."""
+        self._check_room()
+        await asyncio.to_thread(self._check_switch, request)
+        return await self._start(secrets.token_hex(8), order_switch(request, created=now()))
+
+    def _check_switch(self, request: SwitchRequest) -> None:
+        self._worker.checkpoints.equip(self._worker.checkpoints.named(request.model))
+        if request.backend is not None:
+            self._worker.pool.member(request.backend)
 
     async def _submit(self, job_id: str, request: GenerateRequest) -> Job:
         self._check_room()
@@ -193,13 +205,14 @@ class JobQueue:
         self, *, kind: str | None = None, state: str | None = None, limit: int = 20, cursor: str | None = None
     ) -> Page[Job]:
         """See `tensors.service.Jobs.list`."""
+        live = partial(self._as_it_is, waits=self._worker.pool.waits())
         return await asyncio.to_thread(
-            page_of, DBOS.list_workflows, kind=kind, state=state, limit=limit, cursor=cursor, live=self._as_it_is
+            page_of, DBOS.list_workflows, kind=kind, state=state, limit=limit, cursor=cursor, live=live
         )
 
     async def get(self, job_id: str) -> Job:
         """See `tensors.service.Jobs.get`."""
-        return self._as_it_is(job_of(await self._stored(job_id)))
+        return self._as_it_is(job_of(await self._stored(job_id)), waits=self._worker.pool.waits())
 
     async def check_known(self, job_id: str) -> None:
         """Raise `JobNotFound` when there is no such job. Asks the store only about those that ended long ago."""
@@ -267,14 +280,14 @@ class JobQueue:
             following.cancel()
 
     def _resolve(self, request: GenerateRequest) -> Settings:
-        engine = self._worker.engine
-        capabilities = engine.capabilities
-        name = request.model or (engine.model and engine.model.name)
-        model = self._files.checkpoint(name) if name else self._files.default()
+        checkpoints = self._worker.checkpoints
+        model = checkpoints.named(request.model) if request.model else checkpoints.active()
+        checkpoints.equip(model)
+        capabilities = self._worker.pool.capabilities(model.name)
         return resolve(
             request,
             model,
-            files=self._files,
+            shelf=self._worker.shelf,
             inputs=self._inputs,
             known_samplers=capabilities.samplers if capabilities else (),
             known_schedulers=capabilities.schedulers if capabilities else (),
@@ -288,12 +301,15 @@ class JobQueue:
         stored = msgspec.convert(rows[0].input["args"][0], Ordered) if rows[0].input else None
         if stored and stored.fingerprint != fingerprint:
             raise IdempotencyConflict("this Idempotency-Key was used for a different request", hint="use a new key")
-        return self._as_it_is(job_of(rows[0]))
+        return self._as_it_is(job_of(rows[0]), waits={})
 
-    def _as_it_is(self, job: Job) -> Job:
+    def _as_it_is(self, job: Job, *, waits: Mapping[str, Wait]) -> Job:
         """A stored job with what only this process knows."""
         live = self._live.get(job.id)
-        return _with_event(job, live.log.now) if live and not job.ended else job
+        if live is None or job.ended:
+            return job
+        job, wait = _with_event(job, live.log.now), waits.get(job.id)
+        return replace(job, position=wait.position, waits_for=wait.reason) if wait and job.state == "queued" else job
 
     async def _run(self, document: dict[str, Any]) -> dict[str, Any]:
         """The workflow: wait for the turn, draw, return the outcome. Runs again from the start after a crash."""
@@ -324,7 +340,12 @@ class JobQueue:
         assert isinstance(document, dict)
         return document
 
+    async def _the_worker(self) -> Worker:
+        return self._worker
+
     async def _work(self, job_id: str, ordered: Ordered, job_log: JobLog) -> Outcome:
+        if ordered.needs_engine:
+            return await self._tasks.run(job_id, ordered, job_log)
         async with self._lines.of(ordered.kind).turn((ordered.created, job_id)):
             return await self._tasks.run(job_id, ordered, job_log)
 
@@ -362,6 +383,7 @@ class JobQueue:
                 await asyncio.wait_for(self._recovered.wait(), 0.5)
             await self._end_given_up()
         self._lines.open()
+        self._worker.pool.open()
 
     async def _end_given_up(self) -> None:
         """End the jobs that DBOS does not start again, because they took the process down too often."""

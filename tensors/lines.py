@@ -6,10 +6,12 @@ from tensors.turns import Turns
 
 
 class Lines:
-    """Pictures are drawn one job after the other; so is work on the library. Of downloads a few go at once."""
+    """Work on the library is done one job after the other; of downloads a few go at once.
+
+    What needs an engine has no line here: it waits in `tensors.engines.pool`.
+    """
 
     def __init__(self, *, downloads_at_once: int) -> None:
-        self._drawing = Turns()
         self._cataloguing = Turns()
         self._downloading = Turns(at_once=downloads_at_once)
 
@@ -19,7 +21,7 @@ class Lines:
 
     def of(self, kind: str) -> Turns:
         """The line for a kind of job."""
-        return {"generate": self._drawing, "download": self._downloading}.get(kind, self._cataloguing)
+        return self._downloading if kind == "download" else self._cataloguing
 
     def open(self) -> None:
         """Let the first ones in."""
@@ -28,4 +30,4 @@ class Lines:
 
     @property
     def _all(self) -> tuple[Turns, ...]:
-        return self._drawing, self._cataloguing, self._downloading
+        return self._cataloguing, self._downloading

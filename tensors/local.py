@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from tensors import __version__
 from tensors.config import Config
-from tensors.errors import EngineNotInstalled, IdempotencyConflict, NeedsServer
+from tensors.errors import IdempotencyConflict, NeedsServer
 
 if TYPE_CHECKING:
     from tensors.gallery import Gallery
     from tensors.local_db import LocalDb
     from tensors.local_downloads import LocalDownloads
     from tensors.local_jobs import LocalJobs
+    from tensors.local_models import LocalBackends, LocalModels
     from tensors.lookup import Lookup
     from tensors.types.base import Deleted, Page
     from tensors.types.gallery import Image
@@ -88,6 +89,20 @@ class LocalTensors:
         return LocalDownloads(self._config, self.db)
 
     @cached_property
+    def models(self) -> LocalModels:
+        """Checkpoints and LoRAs."""
+        from tensors.local_models import LocalModels
+
+        return LocalModels(self._config, self.db)
+
+    @cached_property
+    def backends(self) -> LocalBackends:
+        """Where engines run."""
+        from tensors.local_models import LocalBackends
+
+        return LocalBackends(self._config)
+
+    @cached_property
     def _gallery(self) -> Gallery:
         from tensors.gallery import Gallery
 
@@ -96,9 +111,9 @@ class LocalTensors:
     def generate(self, request: GenerateRequest, *, idempotency_key: str | None = None, detach: bool = False) -> Job:
         from tensors.clock import now
         from tensors.engines.binary import find_engine
+        from tensors.engines.fleet import needs_engine
         from tensors.generation import resolve
         from tensors.inputs import Inputs
-        from tensors.models import ModelFiles
         from tensors.orders import Ordered, fingerprint_of
 
         if detach:
@@ -108,10 +123,13 @@ class LocalTensors:
             if asked != request:
                 raise IdempotencyConflict("this Idempotency-Key was used for a different request", hint="use a new key")
             return self.jobs.get(job.id)
-        find_engine(self._config)
-        files = ModelFiles(self._config)
-        model = files.checkpoint(request.model) if request.model else files.default()
-        settings = resolve(request, model, files=files, inputs=Inputs(self._config.data_dir / "inputs"))
+        if needs_engine(self._config):
+            find_engine(self._config)
+        checkpoints = self.models.checkpoints
+        model = checkpoints.named(request.model) if request.model else checkpoints.active()
+        checkpoints.equip(model)
+        inputs = Inputs(self._config.data_dir / "inputs")
+        settings = resolve(request, model, shelf=self.models.shelf, inputs=inputs)
         job = self.jobs.start(Ordered(created=now(), fingerprint=fingerprint_of(request), settings=settings))
         if idempotency_key:
             self._keyed[idempotency_key] = (request, job)
@@ -130,6 +148,7 @@ class LocalTensors:
             url=None,
             version=__version__,
             engine=self._engine(),
+            backends=self.backends.list().items,
             queued=0,
             running=0,
             images=self._gallery.count(),
@@ -151,10 +170,6 @@ class LocalTensors:
             self.jobs.close()
 
     def _engine(self) -> EngineStatus:
-        from tensors.engines.binary import find_engine
         from tensors.types.server import EngineStatus
 
-        try:
-            return EngineStatus(state="stopped", version=find_engine(self._config).version)
-        except EngineNotInstalled as error:
-            return EngineStatus(state="missing", message=error.message)
+        return next(iter(self.backends.list().items), EngineStatus(state="missing"))

@@ -12,11 +12,13 @@ from tensors.types.download import DownloadReport, DownloadRequest
 from tensors.types.generation import GenerateRequest, Settings
 from tensors.types.jobs import ErrorInfo, Job
 from tensors.types.library import CacheReport, CacheRequest, LinkReport, LinkRequest, ScanReport, ScanRequest
+from tensors.types.models import SwitchReport, SwitchRequest
 
-KINDS = ("generate", "scan", "link", "cache", "download")
+KINDS = ("generate", "switch", "scan", "link", "cache", "download")
 """Of jobs."""
 
 LibraryRequest = ScanRequest | LinkRequest | CacheRequest | DownloadRequest
+AnyRequest = GenerateRequest | SwitchRequest | LibraryRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +33,23 @@ class Ordered:
     link: LinkRequest | None = None
     cache: CacheRequest | None = None
     download: DownloadRequest | None = None
+    switch: SwitchRequest | None = None
 
     @property
     def kind(self) -> str:
         """One of `KINDS`."""
         if self.settings:
             return "generate"
+        if self.switch:
+            return "switch"
         if self.download:
             return "download"
         return "scan" if self.scan else "link" if self.link else "cache"
+
+    @property
+    def needs_engine(self) -> bool:
+        """Whether it waits for a turn on an engine."""
+        return self.kind in ("generate", "switch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +65,12 @@ class Outcome:
     link: LinkReport | None = None
     cache: CacheReport | None = None
     download: DownloadReport | None = None
+    switch: SwitchReport | None = None
+
+
+def order_switch(request: SwitchRequest, *, created: str) -> Ordered:
+    """The order for loading a model."""
+    return Ordered(created=created, fingerprint=fingerprint_of(request), switch=request)
 
 
 def order_library(request: LibraryRequest, *, created: str) -> Ordered:
@@ -71,7 +87,7 @@ def order_library(request: LibraryRequest, *, created: str) -> Ordered:
             return Ordered(created=created, fingerprint=fingerprint, download=request)
 
 
-def fingerprint_of(request: GenerateRequest | LibraryRequest) -> str:
+def fingerprint_of(request: AnyRequest) -> str:
     """What two requests share only when they are the same."""
     return hashlib.sha256(msgspec.json.encode(request)).hexdigest()
 
@@ -93,4 +109,5 @@ def finished(job: Job, outcome: Outcome) -> Job:
         link=outcome.link,
         cache=outcome.cache,
         download=outcome.download,
+        switch=outcome.switch,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from tensors.types.backends import LogLine
 from tensors.types.base import Deleted, Page
 from tensors.types.catalog import Found, Model, ModelDetails
 from tensors.types.download import DownloadPlan, DownloadRequest
@@ -27,7 +28,8 @@ from tensors.types.library import (
     ScanRequest,
     Update,
 )
-from tensors.types.server import Health, Status, Version
+from tensors.types.models import LoraEntry, ModelEntry, SwitchRequest, UnloadRequest
+from tensors.types.server import EngineStatus, Health, Status, Version
 
 
 class Jobs(Protocol):
@@ -83,6 +85,74 @@ class Images(Protocol):
 
     def delete(self, image_id: str) -> Deleted:
         """Delete the file and its record. Raises `ImageNotFound`."""
+
+
+class Models(Protocol):
+    """Checkpoints and LoRAs: which there are, which one is loaded.
+
+    A model is named by its file's name with or without extension, with the last folders before it where several have
+    that name, by its full path, the beginning of a hash, or `MODEL@VERSION` of CivitAI. Where it says so:
+    `ModelNotFound` (with a suggestion), `InvalidRequest` when several are called so. All raise `LibraryError`.
+    """
+
+    def list(
+        self, *, query: str | None = None, family: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Page[ModelEntry]:
+        """Checkpoints and diffusion models by name; `query`: words in the names of the file, its model or its version.
+
+        Raises `InvalidRequest` for a limit outside 1..500 or a foreign cursor.
+        """
+
+    def get(self, model: str) -> ModelEntry:
+        """One of them. Raises `ModelNotFound`, `InvalidRequest`."""
+
+    def active(self) -> ModelEntry:
+        """What a request is drawn with that names no model. Raises `ModelNotFound` when it is not there any more."""
+
+    def switch(self, request: SwitchRequest, *, detach: bool = False) -> Job:
+        """Load a model, and take it from now on for requests that name none. `jobs.events` follows the load.
+
+        Requests for other models are not disturbed: they are drawn first, or in their turn.
+
+        Raises:
+            ModelNotFound, InvalidRequest, MissingCompanions: before anything is loaded.
+            NotFound: when there is no such backend.
+            NeedsServer: without a server, which would have to keep it loaded.
+        """
+
+    def unload(self, request: UnloadRequest) -> Page[EngineStatus]:
+        """End engines that are idle, to have their memory for something else. Returns how the backends are then.
+
+        Raises `NotFound`, and `Conflict` for one that is in use or is somebody else's.
+        """
+
+    def loras(
+        self,
+        *,
+        query: str | None = None,
+        family: str | None = None,
+        fits: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[LoraEntry]:
+        """LoRAs by name, with whether they fit the active model. `fits`: a model; what cannot fit it is left out.
+
+        Raises `ModelNotFound`, and `InvalidRequest` for a limit outside 1..500 or a foreign cursor.
+        """
+
+
+class Backends(Protocol):
+    """Where engines run."""
+
+    def list(self) -> Page[EngineStatus]:
+        """All of them, with what they have and do."""
+
+    def logs(self, backend: str | None = None, *, lines: int = 100, follow: bool = False) -> Iterator[LogLine]:
+        """The last lines of an engine's output; with `follow` also what it goes on to say. `backend`: the only one if
+        left out.
+
+        Raises `NotFound`, `InvalidRequest` when it must be said which one or for lines outside 0..2000, `NeedsServer`.
+        """
 
 
 class Db(Protocol):
@@ -243,6 +313,12 @@ class Tensors(Protocol):
 
     @property
     def images(self) -> Images: ...
+
+    @property
+    def models(self) -> Models: ...
+
+    @property
+    def backends(self) -> Backends: ...
 
     @property
     def db(self) -> Db: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ _TELL_SECONDS = 0.1
 class Tasks:
     """Does what jobs ask for."""
 
-    def __init__(self, worker: Callable[[], Worker], library: Library, downloader: Downloader) -> None:
+    def __init__(self, worker: Callable[[], Awaitable[Worker]], library: Library, downloader: Downloader) -> None:
         """`worker` is asked for only when there is something to draw: it needs an engine."""
         self._worker = worker
         self._library = library
@@ -37,13 +37,19 @@ class Tasks:
         Cancelled, it returns only when the work has really stopped. Raises what the work raises.
         """
         if ordered.settings:
-            log.publish("running", Progress(phase="loading", images=ordered.settings.batch_size))
-            await self._worker().draw(
+            worker = await self._worker()
+            await worker.draw(
                 Order(job_id, ordered.created, ordered.settings),
-                report=lambda progress: log.publish("running", progress),
+                report=partial(log.publish, "running"),
                 saved=log.add_image,
             )
             return Outcome(state="succeeded")
+        if ordered.switch:
+            worker = await self._worker()
+            report = partial(log.publish, "running")
+            return Outcome(
+                state="succeeded", switch=await worker.switch(job_id, ordered.created, ordered.switch, report)
+            )
         if ordered.scan:
             log.publish("running", Progress(phase="listing"))
             return Outcome(state="succeeded", scan=await _in_thread(log, partial(self._library.run_scan, ordered.scan)))

@@ -106,6 +106,8 @@ class InlineJob:
         self._live.resume()
 
     async def _in_turn(self, ordered: Ordered, tasks: Tasks, lines: Lines) -> Outcome:
+        if ordered.needs_engine:
+            return await tasks.run(self._job.id, ordered, self._live.log)
         async with lines.of(ordered.kind).turn((ordered.created, self._job.id)):
             return await tasks.run(self._job.id, ordered, self._live.log)
 
@@ -117,9 +119,10 @@ class Workshop:
         self._config = config
         self._lines = Lines(downloads_at_once=config["downloads.at_once"])
         self._lines.open()
-        library = Library(config)
-        self._tasks = Tasks(self._a_worker, library, Downloader(config, library))
+        self._library = Library(config)
+        self._tasks = Tasks(self._a_worker, self._library, Downloader(config, self._library))
         self._worker: Worker | None = None
+        self._making = asyncio.Lock()
         self._called: list[Future[None]] = []
         self._closing = asyncio.Event()
         self._ready = threading.Event()
@@ -144,16 +147,19 @@ class Workshop:
         await self._closing.wait()
         await asyncio.gather(*map(asyncio.wrap_future, self._called))
         if self._worker:
-            await self._worker.engine.stop()
+            await self._worker.pool.stop()
 
     def _call(self, work: Coroutine[Any, Any, None]) -> Future[None]:
         self._called = [call for call in self._called if not call.done()]
         self._called.append(asyncio.run_coroutine_threadsafe(work, self._loop))
         return self._called[-1]
 
-    def _a_worker(self) -> Worker:
+    async def _a_worker(self) -> Worker:
         """The one that draws: it needs an engine, and stays for the next picture."""
-        if self._worker is None:
-            end_leftovers(self._config.run_dir)
-            self._worker = Worker.of(self._config)
+        async with self._making:
+            if self._worker is None:
+                end_leftovers(self._config.run_dir)
+                self._worker = await Worker.of(self._config, self._library)
+                self._worker.pool.start()
+                self._worker.pool.open()
         return self._worker

@@ -15,7 +15,8 @@ output, `[ERROR]` lines to standard error, as the real one's do. Environment var
     FAKE_SD_BAD_MODEL=1      no model file is one
     FAKE_SD_BIND_FIRST=1     bind before loading, as older builds do: a request waits until the model is there
     FAKE_SD_FAIL=1           every generation fails
-    FAKE_SD_OOM=1            every generation fails for want of memory
+    FAKE_SD_OOM=1            every generation fails for want of memory; `tiling`, `offload`: as long as the request does
+                             not ask for VAE tiling, or the engine was started without --offload-to-cpu
     FAKE_SD_JOB_TTL=s        how long a finished job is kept (600), after that 410
     FAKE_SD_PNG=path         the bytes of this file are every picture, for benchmarks: nothing is drawn
     FAKE_SD_NOISE=1          odd output before each bar: invalid UTF-8, a very long line, bars without a number, torn
@@ -128,9 +129,10 @@ class Faults:
         self.job_ttl = int(env.get("FAKE_SD_JOB_TTL", "600"))
         self.png = Path(env["FAKE_SD_PNG"]).read_bytes() if "FAKE_SD_PNG" in env else None
         self.request_log = env.get("FAKE_SD_REQUEST_LOG")
-        flags = (f"FAKE_SD_{name}" for name in ("HANG_LOAD", "BIND_FIRST", "FAIL", "OOM", "NOISE", "BAD_MODEL"))
+        self.oom = env.get("FAKE_SD_OOM", "")
+        flags = (f"FAKE_SD_{name}" for name in ("HANG_LOAD", "BIND_FIRST", "FAIL", "NOISE", "BAD_MODEL"))
         values = (env.get(flag) == "1" for flag in flags)
-        self.hang_load, self.bind_first, self.fail, self.oom, self.noise, self.bad_model = values
+        self.hang_load, self.bind_first, self.fail, self.noise, self.bad_model = values
 
     def dies_at(self, step: int) -> bool:
         if step != self.die_at or self.die_file is None:
@@ -533,8 +535,9 @@ class Engine:
         count, began = request.count, time.monotonic()
         for i in range(count):
             self.console.log(3401, f"generating image: {i + 1}/{count} - seed {request.seed + i}")
-            if self.faults.fail or self.faults.oom:
-                self.console.write(OUT_OF_MEMORY.encode() if self.faults.oom else b"", 2)
+            short = self.faults.oom == "1" or (self.faults.oom == "offload" and "offload-to-cpu" not in self._options)
+            if self.faults.fail or short:
+                self.console.write(OUT_OF_MEMORY.encode() if short else b"", 2)
                 self.console.log(1786, "Diffusion model sampling failed", level="ERROR")
                 self.console.log(3437, f"sampling for image {i + 1}/{count} failed after 0.00s", level="ERROR")
                 raise GenerationFailed(GenerationFailed.__doc__)
@@ -561,6 +564,10 @@ class Engine:
         self.console.log(3192, f"decoding {request.count} latents")
         for i in range(request.count):
             tiles = 3 if request.settings["vae_tiling_params"]["enabled"] else 0
+            if self.faults.oom == "tiling" and not tiles:
+                self.console.write(OUT_OF_MEMORY.encode().replace(b"flux", b"vae"), 2)
+                self.console.log(200, "vae decode compute failed", "vae.hpp", level="ERROR")
+                raise GenerationFailed(GenerationFailed.__doc__)
             for tile in range(tiles):  # bars that are no steps
                 self.console.bar(tile + 1, tiles, "12.35it/s")
             self.console.log(3208, f"latent {i + 1} decoded, taking 0.00s")

@@ -334,20 +334,3 @@ async def test_an_ending_that_fails_is_no_reason_to_load_nothing_any_more(
     assert (backend.status().state, backend.status().model) == ("ready", "two")
     await backend.unload()
     assert backend.status().state == "stopped"
-
-
-async def test_a_backend_that_is_kept_running_comes_back_with_its_model(
-    backend_with: MakeBackend, one: ModelFile
-) -> None:
-    backend = backend_with()
-    await backend.ensure(one, arguments=("--vae-tiling",))
-    keeping = asyncio.create_task(backend.keep_running())
-    pid = running_pid(backend)
-    os.kill(pid, signal.SIGKILL)
-    await until(backend, "failed")
-    await until(backend, "ready")
-    restarted = running_pid(backend)
-    assert restarted != pid
-    await backend.ensure(one, arguments=("--vae-tiling",))
-    assert running_pid(backend) == restarted
-    await cancel(keeping)

@@ -12,7 +12,6 @@ import pytest
 
 from tensors.cli.main import cli
 from tensors.config import SETTINGS, load_config
-from tensors.models import ModelFiles
 from tools.cli_reference import DOCS, cli_reference, settings_reference
 
 ROOT = DOCS.parent
@@ -57,7 +56,7 @@ def test_every_documented_command_parses(page: str, line: str) -> None:
 def test_every_route_is_documented() -> None:
     from tensors.server.app import create_app
 
-    app = create_app(load_config(), model=ModelFiles(load_config()).default(), url="http://127.0.0.1:1")
+    app = create_app(load_config(), url="http://127.0.0.1:1")
     text = (DOCS / "clients.md").read_text("utf-8")
     described = app.openapi()["paths"]
     documented = {method + " " + path for path, methods in described.items() for method in methods}

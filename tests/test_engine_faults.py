@@ -125,14 +125,14 @@ def test_an_engine_that_hangs_at_a_step_is_ended_and_the_job_tried_again(tmp_pat
 
 
 def test_a_generation_that_fails_is_not_tried_again_and_the_engine_stays(tmp_path: Path) -> None:
-    """For want of memory, which the engine's answer does not tell, but its output does."""
-    with faulty(tmp_path, FAKE_SD_OOM="1") as api, contextlib.closing(api.server.client()) as client:
+    """Its answer does not tell why, but its output does."""
+    with faulty(tmp_path, FAKE_SD_FAIL="1") as api, contextlib.closing(api.server.client()) as client:
         pid = engine_pid(client)
         failed = last_event(client, client.generate(small(seed=1)))
         assert (failed.state, failed.error and failed.error.code) == ("failed", "engine_error")
         assert failed.error
         assert "generate_image returned no results" in failed.error.message
-        assert "insufficient memory" in failed.error.message
+        assert "Diffusion model sampling failed" in failed.error.message
         assert api.engine.seeds == [1]
         assert (client.status().engine.state, client.status().engine.pid) == ("ready", pid)
         waited = api.post(seed=2)
@@ -187,8 +187,9 @@ def test_an_engine_that_dies_while_loading_fails_the_job_with_its_last_words(tmp
         assert (failed.state, failed.error and failed.error.code) == ("failed", "engine_start_failed")
         assert failed.error
         assert "init model loader from file failed" in failed.error.message
-        assert "tried 3 times" in failed.error.message
+        assert "could not be loaded on engine in 3 tries" in failed.error.message
         assert client.status().engine.state == "failed"
-        # One load at the start, three for the job.
-        assert len(api.engine.entries("start")) == 4
+        # What is asked for meanwhile fails at once, with the reason that is known.
+        assert "init model loader from file failed" in api.post().json()["error"]["message"]
+        assert len(api.engine.entries("start")) == 3
         assert client.health().status == "ok"

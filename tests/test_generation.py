@@ -21,30 +21,34 @@ from tensors.errors import InvalidRequest, LoraNotFound
 from tensors.families import UNKNOWN, Defaults, defaults_for, load_families
 from tensors.generation import DEFAULT_STRENGTH, resolve, split_loras
 from tensors.inputs import Inputs
-from tensors.models import ModelFile, ModelFiles, demo_dir
+from tensors.library import Library
+from tensors.models import demo_dir
+from tensors.shelf import Shelf
 from tensors.types.generation import MAX_SEED, GenerateRequest, Hires, Lora, Settings, UsedLora, UsedModel
+from tensors.types.models import ModelEntry
 
 DEMO_LORA = "shapes-outline"
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> ModelFiles:
-    """The demo model, and LoRAs called `one` and `two`."""
+def shelf(tmp_path: Path) -> Shelf:
+    """LoRAs called `one` and `two`, for the model that ships."""
     loras = tmp_path / "data" / "models" / "loras"
     loras.mkdir(parents=True)
     for name in ("one", "two"):
         shutil.copy(demo_dir() / "loras" / f"{DEMO_LORA}.safetensors", loras / f"{name}.safetensors")
-    return ModelFiles(load_config())
+    config = load_config()
+    return Shelf(Library(config), config)
 
 
 @pytest.fixture
-def resolved(files: ModelFiles, tmp_path: Path) -> Any:
+def resolved(shelf: Shelf, tmp_path: Path) -> Any:
     """Resolves a request for a model of some family."""
 
     def run(family: str = "sd15", **values: Any) -> Settings:
         request = GenerateRequest(**{"prompt": "a cat", "seed": 1, **values})
-        model = ModelFile("thing", Path("/thing.safetensors"), family)
-        return resolve(request, model, files=files, inputs=Inputs(tmp_path / "inputs"))
+        model = ModelEntry(name="thing", path="/thing.safetensors", kind="checkpoint", family=family, size=1)
+        return resolve(request, model, shelf=shelf, inputs=Inputs(tmp_path / "inputs"))
 
     return run
 
@@ -208,14 +212,14 @@ def test_every_lora_is_found_in_order_and_every_word_stays(parts: list[tuple[str
 
 
 def test_loras_of_the_prompt_come_before_the_listed_ones(resolved: Any) -> None:
-    settings = resolved(prompt="<lora:ONE:0.5> a cat", loras=(Lora(name="two.safetensors", weight=-1),))
+    settings = resolved("shapes", prompt="<lora:ONE:0.5> a cat", loras=(Lora(name="two.safetensors", weight=-1),))
     assert settings.prompt == "a cat"
     assert settings.loras == (UsedLora(name="one", weight=0.5), UsedLora(name="two", weight=-1))
 
 
 def test_a_lora_is_named_once_and_must_be_there(resolved: Any) -> None:
     with pytest.raises(InvalidRequest, match="loras name 'one' twice"):
-        resolved(prompt="<lora:one> a cat", loras=(Lora(name="One"),))
+        resolved("shapes", prompt="<lora:one> a cat", loras=(Lora(name="One"),))
     with pytest.raises(LoraNotFound, match=r"LoRA 'onne' not found; did you mean 'one'\?"):
         resolved(prompt="<lora:onne> a cat")
 
@@ -229,10 +233,39 @@ def test_a_refused_request_leaves_no_picture_behind(resolved: Any, tmp_path: Pat
 
 
 def test_a_hires_fix_beyond_what_an_engine_survives_is_refused(resolved: Any) -> None:
-    assert resolved(width=1024, height=4096, hires=Hires(scale=2)).hires == Hires(scale=2)
+    assert resolved(width=1024, height=4096, hires=Hires(scale=2), force=True).hires == Hires(scale=2)
     with pytest.raises(InvalidRequest, match="makes the picture 16384x8192; a side may have 8192 at most"):
-        resolved(width=2048, height=1024, hires=Hires(scale=8))
+        resolved(width=2048, height=1024, hires=Hires(scale=8), force=True)
 
 
 def test_automatic_is_a1111s_word_for_the_familys_own_scheduler(resolved: Any) -> None:
     assert resolved(scheduler="Automatic").scheduler == resolved().scheduler
+
+
+def test_a_lora_of_another_family_is_refused_unless_forced(resolved: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        resolved("sdxl", prompt="a cat <lora:one>")
+    assert caught.value.message == "LoRA 'one' is for shapes and 'thing' is sdxl: it would do nothing"
+    assert "--force" in (caught.value.hint or "")
+    assert resolved("sdxl", prompt="a cat <lora:one>", force=True).loras == (UsedLora(name="one", weight=1),)
+    assert resolved("unknown", prompt="a cat <lora:one>").loras, "nobody knows whether it fits"
+
+
+@pytest.mark.parametrize(
+    ("family", "width", "height", "taken"),
+    [
+        ("sd15", 1024, 1024, True),
+        ("sd15", 1536, 1024, False),
+        ("sdxl", 2048, 2048, True),
+        ("sdxl", 4096, 2048, False),
+        ("unknown", 4096, 4096, True),
+        ("shapes", 1024, 1024, True),
+    ],
+)
+def test_a_size_far_beyond_a_familys_is_refused_unless_forced(
+    family: str, width: int, height: int, taken: bool, resolved: Any
+) -> None:
+    if not taken:
+        with pytest.raises(InvalidRequest, match=rf"width and height make {width}x{height}, \d+ times what {family}"):
+            resolved(family, width=width, height=height)
+    assert resolved(family, width=width, height=height, force=not taken).width == width

@@ -27,8 +27,9 @@ from tensors.local import LocalImages, LocalTensors
 from tensors.local_db import LocalDb
 from tensors.local_downloads import LocalDownloads
 from tensors.local_jobs import LocalJobs
+from tensors.local_models import LocalBackends, LocalModels
 from tensors.lookup import Lookup
-from tensors.models import ModelFiles
+from tensors.remote_models import RemoteBackends, RemoteModels
 from tensors.server import problems
 from tensors.server.app import create_app
 from tensors.server.body import GenerateBody, read_body
@@ -46,6 +47,8 @@ IMPLEMENTATIONS = {
     service.Db: (LocalDb, RemoteDb),
     service.Catalog: (Lookup, RemoteCatalog),
     service.Downloads: (LocalDownloads, RemoteDownloads),
+    service.Models: (LocalModels, RemoteModels),
+    service.Backends: (LocalBackends, RemoteBackends),
 }
 
 ROUTES = {
@@ -63,6 +66,14 @@ ROUTES = {
     "Images.get": ("get", "/api/images/{image_id}/meta"),
     "Images.read": ("get", "/api/images/{image_id}"),
     "Images.delete": ("delete", "/api/images/{image_id}"),
+    "Models.list": ("get", "/api/models"),
+    "Models.get": ("get", "/api/models/{model}"),
+    "Models.active": ("get", "/api/models/active"),
+    "Models.switch": ("post", "/api/models/switch"),
+    "Models.unload": ("post", "/api/models/unload"),
+    "Models.loras": ("get", "/api/loras"),
+    "Backends.list": ("get", "/api/backends"),
+    "Backends.logs": ("get", "/api/backends/logs"),
     "Db.scan": ("post", "/api/db/scan"),
     "Db.link": ("post", "/api/db/link"),
     "Db.cache": ("post", "/api/db/cache"),
@@ -117,7 +128,7 @@ def test_both_sides_have_every_method_as_it_is_declared(protocol: type, name: st
 
 def test_every_method_has_its_route_and_every_route_its_method() -> None:
     config = load_config()
-    app = create_app(config, model=ModelFiles(config).default(), url="http://127.0.0.1:1")
+    app = create_app(config, url="http://127.0.0.1:1")
     there = {(method, path) for path, item in app.openapi()["paths"].items() for method in item}
     assert {f"{p.__name__}.{n}" for p, n in OPERATIONS} - {"Tensors.close"} == set(ROUTES)
     assert there == set(ROUTES.values())

@@ -444,8 +444,8 @@ def test_a_load_that_failed_is_tried_again_later_and_later(times: int, pause: fl
         assert early.waits["b"].reason == reason
     else:
         reason = (
-            f"'broken' could not be loaded on gpu0 in {times} tries: not a model; "
-            "the next try is for a request that comes in 1 s or later"
+            f"'broken' could not be loaded on gpu0 in {times} tries, "
+            "and the next one is for a request that comes in 1 s or later: not a model"
         )
         assert early.actions == (Fail("a", reason), Fail("b", reason))
     later = decide(requests, GPU0, failures=[failed(times)], now=1000 + pause)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 from tensors.clock import now
 from tensors.engines.drawing import POLL_SECONDS, Drawing, LastWords, Report
 from tensors.engines.external import ExternalPlace, is_called
+from tensors.engines.journal import Journal
+from tensors.engines.out_of_memory import kernel_kills, killed_for_memory
 from tensors.engines.output import Tracker, parse_bar
 from tensors.engines.place import Hear, Life, Place
 from tensors.engines.sd_server import Capabilities, img_gen_body
@@ -61,12 +62,15 @@ class Backend:
         self._capabilities: Capabilities | None = None
         self._model: ModelFile | None = None
         self._words = LastWords()
+        self.journal = Journal(name, now=now)
         self._listener: Hear | None = None
         self._changing = asyncio.Lock()
         self._turn = asyncio.Lock()
         self._drawing: asyncio.Task[list[bytes]] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Future[None] | None = None
+        self._exit_code: int | None = None
+        self._kills: int | None = None
 
     @property
     def version(self) -> str:
@@ -157,11 +161,12 @@ class Backend:
         loras: Mapping[str, Path],
         report: Report,
         attempt: int,
+        more: Mapping[str, object] | None = None,
     ) -> list[bytes]:
         """Draw `count` pictures from `seed` on and return them as PNG files; waits while it draws something else.
 
         When the caller is cancelled, the engine is ended: it has no other way to stop drawing. Where that cannot be,
-        the backend stays busy until the engine has finished, and this returns at once.
+        the backend stays busy until the engine has finished, and this returns at once. `more`: for the request's body.
 
         Raises:
             EngineDied: when the engine ended, or made no progress for `step_timeout` seconds.
@@ -177,6 +182,7 @@ class Backend:
             body = await asyncio.to_thread(
                 img_gen_body, settings, seed=seed, count=count, inputs=self._inputs, loras=paths
             )
+            body |= more or {}
             drawing = self._drawing_of(life, settings, count=count, first=first, report=report, attempt=attempt)
             self._drawing = task = asyncio.create_task(self._draw(life, drawing, body))
             try:
@@ -198,34 +204,24 @@ class Backend:
             self._become("stopped")
 
     async def stop(self) -> None:
-        """End the engine now, whatever it does, and leave the place."""
+        """End the engine now, whatever it does, where it does not go on without us; and leave the place."""
         async with self._changing:
-            await self._end()
+            if not self.place.outlives:
+                await self._end()
+            elif self._watching:
+                self._watching.cancel()
             self._become("stopped")
             await self._undrawn()
             await self.place.close()
 
-    async def keep_running(self) -> None:
-        """Start the engine again whenever it ends by itself while nobody draws; runs until cancelled."""
-        pause, restarted = 1.0, -math.inf
-        while True:
-            await self.died.wait()
-            self.died.clear()
-            if self._state != "failed" or self._model is None:
-                # What goes wrong while it loads or draws is the matter of whoever waits for that.
-                continue
-            log.warning("starting backend %s again: %s", self.name, self._failure)
-            pause = min(pause * 2, 60.0) if time.monotonic() - restarted < 120 else 1.0
-            try:
-                await asyncio.sleep(pause)
-                await self.ensure(self._model, arguments=self._arguments)
-            except EngineError as error:
-                log.warning("%s", error.message)
-            restarted = time.monotonic()
+    def words(self) -> list[str]:
+        """The last lines that the engine said since it began to load or to draw."""
+        return self._words.lines
 
-    def last_words(self) -> str:
-        """What the engine said last that tells why it ended: its error lines, or else its last lines."""
-        return str(self._words)
+    @property
+    def was_killed(self) -> bool:
+        """Whether the kernel has ended the engine for want of memory."""
+        return killed_for_memory(self._exit_code, self._kills, kernel_kills())
 
     def _has(self, model: ModelFile, arguments: tuple[str, ...]) -> bool:
         if self._inside is None or self._life is None or self._life.ended.is_set() or self._capabilities is None:
@@ -288,6 +284,7 @@ class Backend:
             raise
         except EngineDied as error:
             # Dead or deaf, nothing more comes from this life; the next try needs another.
+            self._exit_code = life.exit_code
             if self._life is life:
                 await self._end()
                 self._become("failed", error.message)
@@ -304,6 +301,7 @@ class Backend:
 
     async def _start(self, model: ModelFile, arguments: tuple[str, ...], report: Report | None) -> None:
         self._words.forget()
+        self._exit_code, self._kills = None, kernel_kills()
         listening = asyncio.Event()
 
         def listen(piece: str) -> None:
@@ -337,6 +335,7 @@ class Backend:
             for wait in waits:
                 wait.cancel()
             if life.ended.is_set():
+                self._exit_code = life.exit_code
                 raise EngineStartFailed(
                     f"the engine ended while loading {model.name!r}; its last words:\n{self._words}"
                 )
@@ -357,6 +356,8 @@ class Backend:
 
     def _hear(self, piece: str) -> None:
         self._words.hear(piece)
+        if parse_bar(piece) is None:
+            self.journal.add(piece)
         if self._listener:
             self._listener(piece)
 

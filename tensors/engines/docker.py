@@ -70,6 +70,7 @@ class ContainerLife:
             )
         self.client = SdServerClient(address if up and address else _NOWHERE)
         self.pid = container.pid
+        self.exit_code: int | None = None
         self.ended = asyncio.Event()
         self._name = container.name
         self._handle = handle
@@ -128,13 +129,14 @@ class ContainerLife:
 
     async def _wait(self) -> None:
         with ignoring(404):
-            await self._handle.wait(condition="not-running")
+            self.exit_code = (await self._handle.wait(condition="not-running")).get("StatusCode")
 
 
 class DockerPlace:
     """The container with the label `tsr.backend=BACKEND`, and the models that its mounts show it."""
 
     kind = "docker"
+    outlives = True
     can_switch = True
     can_cancel = True
     can_hear = True

@@ -39,6 +39,11 @@ class LastWords:
         self._lines.clear()
 
     @property
+    def lines(self) -> list[str]:
+        """All that is kept of them."""
+        return list(self._lines)
+
+    @property
     def errors(self) -> list[str]:
         """The last lines that speak of errors."""
         return [line for line in self._lines if "[ERROR]" in line or "error:" in line.lower()][-8:]

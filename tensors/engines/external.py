@@ -32,6 +32,7 @@ class ExternalLife:
     """The time during which an engine answers and keeps its model. It ends for us when either ceases."""
 
     pid = None
+    exit_code = None
 
     def __init__(self, client: SdServerClient, model: str | None, watch_seconds: float) -> None:
         self.client = client
@@ -61,6 +62,8 @@ class ExternalPlace:
     """An sd-server at a URL: nothing is started or ended there."""
 
     kind = "external"
+    # To end a life here is to let go of it.
+    outlives = False
     version = "unknown"
     can_switch = False
     can_cancel = False

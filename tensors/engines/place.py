@@ -26,6 +26,10 @@ class Life(Protocol):
         """Of its process on this machine, where it is known."""
 
     @property
+    def exit_code(self) -> int | None:
+        """Of its process, negative for a signal; None while it runs, and where it is not known."""
+
+    @property
     def ended(self) -> asyncio.Event:
         """Set when it is gone, for whatever reason, and all of its output was heard."""
 
@@ -43,6 +47,10 @@ class Place(Protocol):
     @property
     def version(self) -> str:
         """Of its sd-server, or `unknown`."""
+
+    @property
+    def outlives(self) -> bool:
+        """Whether what runs there goes on when tsr ends, so that `close` lets go of it and nothing ends it."""
 
     @property
     def can_switch(self) -> bool:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 from tensors.engines import launcher
@@ -50,6 +51,11 @@ class ProcessLife:
         """Of the process."""
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of the process."""
+        return self._process.returncode
+
     async def end(self) -> None:
         """End the process, and wait for that."""
         await _terminate(self._process)
@@ -86,6 +92,7 @@ class ProcessPlace:
     """One sd-server process at a time, on loopback and a free port."""
 
     kind = "process"
+    outlives = False
     can_switch = True
     can_cancel = True
     can_hear = True
@@ -136,7 +143,8 @@ class ProcessPlace:
     async def lora_paths(self, loras: Mapping[str, Path]) -> dict[str, str]:
         """Link these LoRAs into the engine's folder, which it lists, recursively, at each request."""
         self._lora_dir.mkdir(parents=True, exist_ok=True)
-        paths = {name: f"{name}{path.suffix}" for name, path in loras.items()}
+        # A name can have slashes in it, and be as long as a path.
+        paths = {name: f"{sha256(name.encode()).hexdigest()[:16]}{path.suffix}" for name, path in loras.items()}
         for name, path in loras.items():
             link = self._lora_dir / paths[name]
             if link.is_symlink() and link.readlink() == path:
@@ -147,7 +155,8 @@ class ProcessPlace:
 
     async def close(self) -> None:
         """Remove the folder of LoRAs."""
-        await asyncio.to_thread(shutil.rmtree, self._lora_dir, ignore_errors=True)
+        # Some links, and by now the thread pool may be gone.
+        shutil.rmtree(self._lora_dir, ignore_errors=True)
 
     def _command(self, model: ModelFile, port: int) -> list[str]:
         part = "--diffusion-model" if model.kind == "diffusion_model" else "-m"

@@ -87,8 +87,8 @@ def why_failed(table: Table, group: Group) -> str:
 def _gave_up(table: Table, failure: Failure) -> str:
     again = _seconds(retry_at(failure) - table.now)
     return (
-        f"'{failure.model}' could not be loaded on {failure.slot} in {failure.times} tries: {failure.reason}; "
-        f"the next try is for a request that comes in {again} or later"
+        f"'{failure.model}' could not be loaded on {failure.slot} in {failure.times} tries, "
+        f"and the next one is for a request that comes in {again} or later: {failure.reason}"
     )
 
 

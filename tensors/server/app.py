@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,13 +15,12 @@ from tensors import __version__
 from tensors.config import Config
 from tensors.downloads.downloader import Downloader
 from tensors.engines.leftovers import end_leftovers
-from tensors.errors import EngineError
 from tensors.gallery import Gallery
 from tensors.jobs import JobQueue
 from tensors.library import Library
+from tensors.lineup import Lineup
 from tensors.lookup import Lookup
-from tensors.models import ModelFile
-from tensors.server import body, catalog, db, download, gallery, jobs, problems, routes
+from tensors.server import body, catalog, db, download, gallery, jobs, models, problems, routes
 from tensors.server.core import ServerCore
 from tensors.server.security import Guard
 from tensors.worker import Worker
@@ -30,36 +28,37 @@ from tensors.worker import Worker
 log = logging.getLogger(__name__)
 
 
-def create_app(config: Config, *, model: ModelFile, url: str, keys: Sequence[str] = ()) -> FastAPI:
+def create_app(config: Config, *, url: str, keys: Sequence[str] = ()) -> FastAPI:
     """The server's ASGI application.
 
-    `model` is loaded at the start, `url` is how this machine reaches the server, `keys` are the API keys it takes.
+    `url` is how this machine reaches the server, `keys` are the API keys it takes. The active model is loaded at the
+    start.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(end_leftovers, config.run_dir)
-        worker = Worker.of(config)
         library = Library(config, confined=True)
+        worker = await Worker.of(config, library)
         queue = JobQueue(config, worker, library)
         pictures = Gallery(config.gallery_dir)
         lookup, downloader = Lookup(config, library), Downloader(config, library)
-        app.state.core = ServerCore(config, worker, queue, pictures, library, downloader, lookup, url)
+        lineup = Lineup(worker.shelf, worker.checkpoints, worker.pool.holders)
+        app.state.core = ServerCore(config, worker, queue, pictures, library, downloader, lookup, lineup, url)
+        worker.pool.start()
         await queue.start()
-        tasks = [asyncio.create_task(_load(worker, model)), asyncio.create_task(worker.engine.keep_running())]
+        if config["engine.keep_alive"]:
+            await worker.preload()
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await queue.stop()
-            await worker.engine.stop()
+            await worker.pool.stop()
 
     # Its /docs loads nothing from elsewhere: the box in the corner may have no way out.
     app = FastAPIOffline(title="tsr", version=__version__, lifespan=lifespan, redoc_url=None)
     problems.install(app)
-    for module in (routes, jobs, gallery, db, catalog, download):
+    for module in (routes, jobs, gallery, models, db, catalog, download):
         app.include_router(module.router)
     _complete_schema(app)
     app.add_middleware(
@@ -70,13 +69,6 @@ def create_app(config: Config, *, model: ModelFile, url: str, keys: Sequence[str
         max_body=config["server.max_body_mb"] * 1_000_000,
     )
     return app
-
-
-async def _load(worker: Worker, model: ModelFile) -> None:
-    """Load the first model while the server already answers."""
-    with contextlib.suppress(EngineError):
-        # The reason is in the status, and the first job tries again.
-        await worker.engine.ensure(model)
 
 
 def _complete_schema(app: FastAPI) -> None:

@@ -15,8 +15,9 @@ from tensors.downloads.downloader import Downloader
 from tensors.gallery import Gallery
 from tensors.jobs import JobQueue
 from tensors.library import Library
+from tensors.lineup import Lineup
 from tensors.lookup import Lookup
-from tensors.types.server import Status, Version
+from tensors.types.server import EngineStatus, Status, Version
 from tensors.worker import Worker
 
 
@@ -31,6 +32,7 @@ class ServerCore:
     library: Library
     downloader: Downloader
     lookup: Lookup
+    lineup: Lineup
     url: str
     started: float = field(default_factory=time.monotonic)
 
@@ -40,7 +42,8 @@ class ServerCore:
             mode="server",
             url=self.url,
             version=__version__,
-            engine=self.worker.engine.status(),
+            engine=self._engine(),
+            backends=self.worker.pool.statuses(),
             queued=self.queue.waiting,
             running=self.queue.running,
             images=self.gallery.count(),
@@ -48,9 +51,21 @@ class ServerCore:
             uptime_seconds=round(time.monotonic() - self.started, 1),
         )
 
+    def close_listeners(self) -> None:
+        """End every stream of events; the server is about to stop."""
+        self.queue.close_listeners()
+        for member in self.worker.pool.members.values():
+            member.backend.journal.close()
+
     def version(self) -> Version:
         """Versions of what runs."""
-        return Version(tsr=__version__, engine=self.worker.engine.version, python=sys.version.partition(" ")[0])
+        engine = next((member.backend.version for member in self.worker.pool.members.values()), None)
+        return Version(tsr=__version__, engine=engine, python=sys.version.partition(" ")[0])
+
+    def _engine(self) -> EngineStatus:
+        statuses = self.worker.pool.statuses()
+        held = (status for status in statuses if status.model)
+        return next(held, statuses[0] if statuses else EngineStatus(state="missing"))
 
 
 def _core(request: Request) -> ServerCore:

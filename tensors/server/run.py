@@ -11,13 +11,16 @@ from collections.abc import Callable
 
 import uvicorn
 
+from tensors.checkpoints import Checkpoints
 from tensors.config import Config
 from tensors.discovery import ServerLock
 from tensors.engines.binary import find_engine
+from tensors.engines.fleet import needs_engine
 from tensors.errors import ConfigError, TsrError
-from tensors.models import ModelFiles
+from tensors.library import Library
 from tensors.server.app import create_app
 from tensors.server.security import is_loopback
+from tensors.shelf import Shelf
 
 _COLLECT = (700, 10, 10)
 """When to look for garbage: CPython's own measure."""
@@ -73,8 +76,10 @@ def serve(config: Config, ready: Callable[[str], None]) -> None:
     # The command line has made the collector wait for more than a server's memory should grow by.
     gc.set_threshold(*_COLLECT)
     check_bind(config)
-    find_engine(config)
-    model = ModelFiles(config).default()
+    if needs_engine(config):
+        find_engine(config)
+    library = Library(config)
+    Checkpoints(config, library, Shelf(library, config)).active()
     lock = ServerLock(config.run_dir)
     try:
         listener = _listen(config["server.host"], config["server.port"])
@@ -83,7 +88,7 @@ def serve(config: Config, ready: Callable[[str], None]) -> None:
         url = f"http://{reachable}:{port}"
         token = secrets.token_urlsafe(24)
         keys = (*config["server.api_keys"], token) if config["server.api_keys"] else ()
-        app = create_app(config, model=model, url=url, keys=keys)
+        app = create_app(config, url=url, keys=keys)
 
         def announce() -> None:
             lock.announce(url, token)
@@ -93,7 +98,7 @@ def serve(config: Config, ready: Callable[[str], None]) -> None:
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=3, lifespan="on", server_header=False
         )
         logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-        server = _Server(settings, ready=announce, stopping=lambda: app.state.core.queue.close_listeners())
+        server = _Server(settings, ready=announce, stopping=lambda: app.state.core.close_listeners())
         server.run(sockets=[listener])
         if not server.started:
             raise TsrError("the server did not start", hint="its messages above say why")

@@ -84,6 +84,8 @@ class GenerateRequest:
     """Second pass at a larger size."""
     tags: Annotated[tuple[Annotated[str, MinLen(1), MaxLen(64)], ...], MaxLen(64)] = ()
     """Tags for the gallery."""
+    force: bool = False
+    """Draw also what will hardly look right: LoRAs of another family, sizes far from what the model was trained at."""
 
     def __post_init__(self) -> None:
         from tensors.checks import check_request

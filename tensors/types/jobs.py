@@ -7,6 +7,7 @@ from tensors.types.download import DownloadReport
 from tensors.types.gallery import Image
 from tensors.types.generation import Settings
 from tensors.types.library import CacheReport, LinkReport, ScanReport
+from tensors.types.models import SwitchReport
 
 
 @answer
@@ -49,7 +50,7 @@ class Job:
 
     id: str
     kind: str
-    """`generate`, `scan`, `link`, `cache` or `download`."""
+    """`generate`, `switch`, `scan`, `link`, `cache` or `download`."""
     state: str
     """`queued`, `running`, `paused`, `succeeded`, `failed` or `cancelled`."""
     created: str
@@ -64,6 +65,11 @@ class Job:
     link: LinkReport | None = None
     cache: CacheReport | None = None
     download: DownloadReport | None = None
+    switch: SwitchReport | None = None
+    position: int | None = None
+    """Of what waits for an engine: its place in the order that is likely now; 1 is next."""
+    waits_for: str | None = None
+    """What it waits for, in a sentence."""
 
     @property
     def ended(self) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from tensors.types.base import answer
+from typing import Annotated
+
+from annotated_types import MaxLen, MinLen
+
+from tensors.types.base import answer, request
 from tensors.types.file import Link
 
-__all__ = ["Link", "LoraEntry", "ModelEntry"]
+__all__ = ["Link", "LoraEntry", "ModelEntry", "SwitchReport", "SwitchRequest", "UnloadRequest"]
 
 
 @answer
@@ -75,3 +79,39 @@ class LoraEntry:
     """It ships with tsr."""
     fits: bool | None = None
     """Whether it can be applied to the active model, or to the family that was asked for; none: not known."""
+
+
+@request
+class SwitchRequest:
+    """Which model to load, and to take from now on for requests that name none."""
+
+    model: Annotated[str, MinLen(1), MaxLen(4096)]
+    """Its name, path, hash or `MODEL@VERSION`."""
+    backend: Annotated[str, MinLen(1), MaxLen(64)] | None = None
+    """Where; the one that fits best when left out."""
+
+    def __post_init__(self) -> None:
+        from tensors.checks import check_fields
+
+        check_fields(self)
+
+
+@request
+class UnloadRequest:
+    """Which engines to end."""
+
+    backends: Annotated[tuple[Annotated[str, MinLen(1), MaxLen(64)], ...], MaxLen(64)] = ()
+    """Names of backends; all that are idle when there are none."""
+
+    def __post_init__(self) -> None:
+        from tensors.checks import check_fields
+
+        check_fields(self)
+
+
+@answer
+class SwitchReport:
+    """What a switch came to."""
+
+    model: str
+    backend: str

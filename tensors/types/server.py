@@ -40,6 +40,14 @@ class EngineStatus:
     """Where it runs: `process`, `docker` or `external`."""
     since: str | None = None
     """When it got into this state: RFC 3339, UTC."""
+    families: tuple[str, ...] = ()
+    """It serves only these; none: any."""
+    memory: int | None = None
+    """Bytes of memory that its engine probably takes."""
+    job: str | None = None
+    """The job that it draws."""
+    queued: int = 0
+    """Jobs that wait for the model in it."""
 
 
 @answer
@@ -51,9 +59,12 @@ class Status:
     url: str | None
     version: str
     engine: EngineStatus
+    """The backend that has the active model; else the first one."""
     queued: int
     running: int
     images: int
     """Pictures in the gallery."""
     data_dir: str
+    backends: tuple[EngineStatus, ...] = ()
+    """All of them."""
     uptime_seconds: float | None = None

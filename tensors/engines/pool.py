@@ -1,0 +1,449 @@
+"""The backends, and whose turn it is on them: carries out what `tensors.scheduler` decides."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from tensors.engines.backend import Backend
+from tensors.engines.drawing import Report
+from tensors.engines.sd_server import Capabilities
+from tensors.errors import Conflict, EngineError, EngineStartFailed, NotFound
+from tensors.models import ModelFile
+from tensors.scheduler import Fail, Failure, Limits, Load, Plan, Request, Run, Slot, State, Unload, Wait, plan
+from tensors.types.jobs import Progress
+from tensors.types.server import EngineStatus
+
+log = logging.getLogger(__name__)
+
+Free = Callable[[], Mapping[str, int | None]]
+"""Bytes of memory that are free now, by the memory's name; None where nobody knows. May block for a moment."""
+
+_UNSTABLE_SECONDS = 120.0
+"""An engine that ends by itself so soon after it was loaded counts as one that could not be loaded."""
+_ROOM_SECONDS = 10.0
+"""How long memory may take to be free after an engine has ended."""
+_ROOM_STEP = 0.5
+_STATES: Mapping[str, State] = {"loading": "loading", "ready": "ready", "busy": "busy"}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A backend in a pool."""
+
+    backend: Backend
+    memory: str = ""
+    """Backends with the same one share a memory, say one GPU."""
+    pause: Callable[[], float] = field(default=lambda: 5.0)
+    """Seconds between two tries to reach an engine of somebody else."""
+
+    @property
+    def name(self) -> str:
+        """Its backend's."""
+        return self.backend.name
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether engines are started and ended there by us."""
+        return self.backend.place.kind != "external"
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """Somebody who waits for a turn."""
+
+    request: Request
+    model: ModelFile
+    report: Report | None
+    turn: asyncio.Future[Backend]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A state as it was when it began."""
+
+    state: State
+    model: str | None
+    since: float
+    loaded: float | None
+
+
+class Pool:
+    """All backends. For one event loop."""
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        *,
+        limits: Limits,
+        free: Free = dict,
+        most: Mapping[str, int] | None = None,
+        arguments: Callable[[ModelFile, Backend], tuple[str, ...]] = lambda _model, _backend: (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`arguments`: more options for a model on a backend. `clock`: seconds."""
+        self.members = {member.name: member for member in members}
+        self._limits = limits
+        self._free = free
+        self._arguments = arguments
+        self._clock = clock
+        # Times of day become times of this clock in one way, so that their order stays.
+        self._day = time.time() - clock()
+        self._waiting: dict[str, _Waiting] = {}
+        self._serving: dict[str, str] = {}
+        self._moving: dict[str, tuple[State, str, asyncio.Task[None]]] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._failures: dict[tuple[str, str], Failure] = {}
+        self._uses: dict[str, int | None] = {}
+        self._changed = asyncio.Event()
+        self._open = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._wishes: set[asyncio.Task[None]] = set()
+        self._latest = Plan((), {}, None)
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def start(self) -> None:
+        """Begin to look after the backends; turns begin with `open`."""
+        for member in self.members.values():
+            member.backend.on_change = self._changed.set
+            watch = self._watch(member) if member.is_ours else self._keep_connected(member)
+            self._tasks.append(asyncio.create_task(watch))
+        self._tasks.append(asyncio.create_task(self._run()))
+
+    def open(self) -> None:
+        """Let the first ones in."""
+        self._open = True
+        self._changed.set()
+
+    async def stop(self) -> None:
+        """End the engines that are ours, whatever they do."""
+        tasks = [*self._tasks, *self._wishes, *(task for _, _, task in self._moving.values())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(member.backend.stop() for member in self.members.values()))
+
+    def waits(self) -> Mapping[str, Wait]:
+        """Why each of those waits who are waiting, and who is likely to be next, by id."""
+        return self._plan_now({}).waits
+
+    def holders(self, model: str) -> tuple[str, ...]:
+        """The backends that have a model now."""
+        slots = map(self._slot, self.members.values())
+        return tuple(slot.name for slot in slots if slot.model == model and slot.state in ("ready", "busy"))
+
+    @asynccontextmanager
+    async def turn(
+        self,
+        job: str,
+        model: ModelFile,
+        *,
+        asked: float | None = None,
+        size: int | None = None,
+        backend: str | None = None,
+        report: Report | None = None,
+    ) -> AsyncIterator[Backend]:
+        """Wait for a backend that has this model, and hold it.
+
+        `asked`: seconds since 1970; now, when left out. `size`: bytes of memory it probably takes. `backend`: the one
+        it must be. `report` hears of the load.
+
+        Raises `EngineStartFailed` when no backend could load it, `EngineError` when none may ever.
+        """
+        moment = self._clock() if asked is None else asked - self._day
+        request = Request(id=job, model=model.name, family=model.family, asked=moment, size=size, backend=backend)
+        waiting = _Waiting(request, model, report, asyncio.get_running_loop().create_future())
+        self._waiting[job] = waiting
+        self._changed.set()
+        try:
+            held = await waiting.turn
+        except asyncio.CancelledError:
+            if waiting.turn.done() and not waiting.turn.cancelled() and waiting.turn.exception() is None:
+                # It was let in and cancelled in the same instant.
+                self._leave(waiting.turn.result())
+            raise
+        finally:
+            self._waiting.pop(job, None)
+            self._changed.set()
+            self._stop_unwanted(model.name)
+        try:
+            yield held
+        finally:
+            self._leave(held)
+
+    async def prepare(self, backend: Backend, model: ModelFile, arguments: tuple[str, ...], report: Report) -> None:
+        """Have the model of a turn loaded, which it may not be any more, or with other options.
+
+        Raises `EngineStartFailed`.
+        """
+        known = self._arguments(model, backend)
+        more = tuple(argument for argument in arguments if argument not in known)
+        await backend.ensure(model, report, arguments=(*known, *more))
+
+    def wish(self, model: ModelFile, *, size: int | None = None) -> None:
+        """Have a model loaded when nothing else is to be done, for whoever comes next."""
+        task = asyncio.create_task(self._wish(model, size))
+        self._wishes.add(task)
+        task.add_done_callback(self._wishes.discard)
+
+    def idle(self) -> tuple[str, ...]:
+        """The backends of ours that have a model and nothing to do."""
+        slots = map(self._slot, self.members.values())
+        return tuple(slot.name for slot in slots if slot.state == "ready" and slot.can_load)
+
+    async def unload(self, names: Collection[str]) -> None:
+        """End the engines of these backends. Raises `NotFound`, and `Conflict` for one that is in use."""
+        for name in names:
+            member = self.member(name)
+            if not member.is_ours:
+                raise Conflict(f"backend {name!r} is somebody else's server: it is not for us to end")
+            if self._slot(member).state in ("busy", "loading"):
+                raise Conflict(f"backend {name!r} is in use", hint="tsr jobs list --state running, tsr jobs cancel ID")
+        for name in names:
+            if name not in self._moving:
+                self._unload(self.member(name))
+        await asyncio.gather(*(self._moving[name][2] for name in names if name in self._moving))
+
+    def forgive(self, model: str) -> None:
+        """Forget that a model could not be loaded: somebody wants to try again now."""
+        self._failures = {key: failure for key, failure in self._failures.items() if key[1] != model}
+
+    def capabilities(self, model: str) -> Capabilities | None:
+        """What an engine can do: one that has the model, if there is one; None while none runs."""
+        members = sorted(self.members.values(), key=lambda member: member.name not in self.holders(model))
+        return next((found for member in members if (found := member.backend.capabilities)), None)
+
+    def statuses(self) -> tuple[EngineStatus, ...]:
+        """All backends as they are now."""
+        return tuple(map(self._status, self.members.values()))
+
+    def _status(self, member: Member) -> EngineStatus:
+        slot, status = self._slot(member), member.backend.status()
+        queued = sum(1 for waiting in self._waiting.values() if slot.model and waiting.request.model == slot.model)
+        return replace(
+            status,
+            families=member.backend.families,
+            memory=self._uses.get(member.name) if status.model else None,
+            job=slot.serving,
+            queued=queued,
+        )
+
+    def member(self, name: str) -> Member:
+        """The backend of that name. Raises `NotFound`."""
+        if name not in self.members:
+            raise NotFound(f"there is no backend {name!r}", hint=f"backends: {', '.join(self.members)}")
+        return self.members[name]
+
+    # Deciding
+
+    async def _run(self) -> None:
+        while True:
+            self._changed.clear()
+            wake = await self._decide() if self._open else None
+            timeout = None if wake is None else max(wake - self._clock(), 0.01)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), timeout)
+
+    async def _decide(self) -> float | None:
+        """Do what is to be done now. Returns when to look again though nothing happens."""
+        while True:
+            free = await asyncio.to_thread(self._free) if self._is_load_near() else {}
+            self._latest = self._plan_now(free)
+            if not self._latest.actions:
+                return self._latest.wake
+            for action in self._latest.actions:
+                match action:
+                    case Run(request, slot):
+                        self._begin(self._waiting.pop(request), self.members[slot])
+                    case Load(slot, model, why):
+                        log.info("loading %s on %s: %s", model, slot, why)
+                        self._load(self.members[slot], self._file_of(model))
+                    case Unload(slot, why):
+                        log.info("ending the engine of %s: %s", slot, why)
+                        self._unload(self.members[slot])
+                    case Fail(request, reason):
+                        self._refuse(self._waiting.pop(request), reason)
+
+    def _plan_now(self, free: Mapping[str, int | None]) -> Plan:
+        slots = [self._slot(member) for member in self.members.values()]
+        limits = Limits(
+            max_wait=self._limits.max_wait,
+            keep_alive=self._limits.keep_alive,
+            max_away=self._limits.max_away,
+            free=free,
+            most_loaded=self._limits.most_loaded,
+        )
+        requests = [waiting.request for waiting in self._waiting.values()]
+        return plan(requests, slots, self._failures.values(), limits, self._clock())
+
+    def _is_load_near(self) -> bool:
+        """Whether somebody waits for a model that no backend has: only then is the memory of interest."""
+        loaded = {self._slot(member).model for member in self.members.values()}
+        return any(waiting.request.model not in loaded for waiting in self._waiting.values())
+
+    def _slot(self, member: Member) -> Slot:
+        backend, name = member.backend, member.name
+        status = backend.status()
+        inside = backend.inside
+        state: State = _STATES.get(status.state, "empty" if member.is_ours else "away")
+        model = inside.name if inside else None
+        if name in self._serving:
+            state = "busy"
+        elif name in self._moving:
+            state, model, _ = self._moving[name]
+        seen = self._seen.get(name)
+        if seen is None or (seen.state, seen.model) != (state, model):
+            now = self._clock()
+            is_new = seen is None or seen.model != model or seen.state in ("loading", "empty", "away")
+            since_load = now if seen is None or is_new else seen.loaded
+            seen = self._seen[name] = _Seen(state, model, now, since_load if state in ("ready", "busy") else None)
+        return Slot(
+            name=name,
+            state=state,
+            model=model,
+            families=frozenset(backend.families),
+            can_load=member.is_ours,
+            can_switch=backend.place.can_switch,
+            since=seen.since,
+            loaded=seen.loaded,
+            serving=self._serving.get(name),
+            uses=self._uses.get(name),
+            pool=member.memory,
+        )
+
+    def _file_of(self, model: str) -> ModelFile:
+        """The file of a model that somebody waits for."""
+        return next(waiting.model for waiting in self._waiting.values() if waiting.request.model == model)
+
+    # Doing
+
+    def _begin(self, waiting: _Waiting, member: Member) -> None:
+        if waiting.turn.done():
+            # Cancelled in this instant.
+            return
+        self._serving[member.name] = waiting.request.id
+        waiting.turn.set_result(member.backend)
+
+    def _leave(self, backend: Backend) -> None:
+        self._serving.pop(backend.name, None)
+        self._changed.set()
+
+    def _refuse(self, waiting: _Waiting, reason: str) -> None:
+        if not waiting.turn.done():
+            waiting.turn.set_exception(EngineStartFailed(reason, hint="tsr ps"))
+
+    def _load(self, member: Member, model: ModelFile) -> None:
+        sizes = [waiting.request.size for waiting in self._waiting.values() if waiting.request.model == model.name]
+        work = self._loading(member, model, next(iter(sizes), None))
+        self._moving[member.name] = ("loading", model.name, asyncio.create_task(work))
+
+    async def _loading(self, member: Member, model: ModelFile, size: int | None) -> None:
+        backend, key = member.backend, (member.name, model.name)
+        try:
+            if backend.inside and backend.inside != model:
+                await backend.unload()
+                await self._wait_for_room(member.memory, size)
+            await backend.ensure(model, self._teller(model.name), arguments=self._arguments(model, backend))
+        except EngineError as error:
+            log.warning("%s could not be loaded on %s: %s", model.name, member.name, error.message)
+            self._failed(key, error.message)
+        else:
+            self._failures.pop(key, None)
+            self._uses[member.name] = size
+        finally:
+            self._moving.pop(member.name, None)
+            self._changed.set()
+
+    def _failed(self, key: tuple[str, str], reason: str) -> None:
+        before = self._failures.get(key)
+        times = before.times + 1 if before else 1
+        self._failures[key] = Failure(slot=key[0], model=key[1], times=times, last=self._clock(), reason=reason)
+
+    def _teller(self, model: str) -> Report:
+        def tell(progress: Progress) -> None:
+            """The one who is next hears of the load; the others wait for more than that."""
+            waiting = [one for one in self._waiting.values() if one.request.model == model and one.report]
+            first = min(waiting, key=lambda one: one.request.order, default=None)
+            if first and first.report:
+                first.report(progress)
+
+        return tell
+
+    async def _wait_for_room(self, memory: str, size: int | None) -> None:
+        """Wait until what an engine had is really free: a driver may take its time."""
+        ends, before = self._clock() + _ROOM_SECONDS, -1
+        while size and self._clock() < ends:
+            free = (await asyncio.to_thread(self._free)).get(memory)
+            if free is None or free >= size or free <= before:
+                return
+            before = free
+            await asyncio.sleep(_ROOM_STEP)
+
+    def _stop_unwanted(self, model: str) -> None:
+        """End the load of a model that nobody waits for any more."""
+        if any(waiting.request.model == model for waiting in self._waiting.values()):
+            return
+        for state, moving, task in list(self._moving.values()):
+            if (state, moving) == ("loading", model):
+                task.cancel()
+
+    def _unload(self, member: Member) -> None:
+        model = member.backend.inside
+        work = self._unloading(member)
+        self._moving[member.name] = ("stopping", model.name if model else "", asyncio.create_task(work))
+
+    async def _unloading(self, member: Member) -> None:
+        try:
+            await member.backend.unload()
+        except EngineError as error:
+            log.warning("the engine of %s could not be ended: %s", member.name, error.message)
+        finally:
+            self._moving.pop(member.name, None)
+            self._changed.set()
+
+    async def _wish(self, model: ModelFile, size: int | None) -> None:
+        try:
+            async with self.turn(f"load {model.name}", model, size=size):
+                """It is there."""
+        except EngineError as error:
+            # The reason is in the backend's status, and the first job tries again.
+            log.warning("%s", error.message)
+
+    # Looking after them
+
+    async def _watch(self, member: Member) -> None:
+        """Have the engine back when it ends by itself while nobody draws."""
+        backend = member.backend
+        while True:
+            await backend.died.wait()
+            backend.died.clear()
+            model, seen = backend.model, self._seen.get(member.name)
+            if model is None or backend.status().state != "failed":
+                # What goes wrong while it loads or draws is the matter of whoever waits for that.
+                continue
+            log.warning("backend %s: %s", member.name, backend.status().message)
+            if seen and seen.loaded is not None and self._clock() - seen.loaded < _UNSTABLE_SECONDS:
+                self._failed((member.name, model.name), backend.status().message or "it ended by itself")
+            if f"load {model.name}" not in self._waiting:
+                self.wish(model, size=self._uses.get(member.name))
+
+    async def _keep_connected(self, member: Member) -> None:
+        """Reach an engine of somebody else, and again whenever it was lost."""
+        backend = member.backend
+        while True:
+            try:
+                await backend.connect()
+            except EngineError as error:
+                log.info("backend %s: %s", member.name, error.message)
+                await asyncio.sleep(member.pause())
+                continue
+            await backend.died.wait()
+            backend.died.clear()
