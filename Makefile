@@ -19,9 +19,9 @@ test: check $(VENV)/.tools
 test-docker: $(VENV)/.test
 	$(BIN)/python -m pytest -m docker tests/docker
 
-## fast: the tests that need neither a real engine nor PyTorch
+## fast: the tests that need neither a real engine, nor Docker Compose, nor PyTorch
 fast: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not engine and not tools"
+	$(BIN)/python -m pytest -m "not engine and not compose and not tools"
 
 ## check: style and types
 check: $(VENV)/.test
