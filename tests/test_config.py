@@ -83,7 +83,7 @@ def test_every_setting_is_read_from_the_file_and_from_its_variables(
 
 INVALID = {
     "str": ("5", '""', "[]", "true", '"\\u0000"'),
-    "int": ('"many"', "1.5", "true", "[1]", "-1", "2147483648", "inf", "nan"),
+    "int": ('"many"', "1.5", "true", "[1]", "-2", "2147483648", "inf", "nan"),
     "path": ("5", '""', '"~nobody-of-that-name/x"'),
     "strs": ("5", "[1]", '[""]', "{ a = 1 }"),
     "paths": ("5", "[1]", '["~nobody-of-that-name/x"]'),

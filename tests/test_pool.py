@@ -19,7 +19,8 @@ from test_external import Elsewhere
 
 from tensors.engines.backend import Backend
 from tensors.engines.external import ExternalPlace
-from tensors.engines.pool import Member, Pool
+from tensors.engines.pool import Pool
+from tensors.engines.slots import Member
 from tensors.errors import Conflict, EngineStartFailed, NotFound
 from tensors.inputs import Inputs
 from tensors.models import ModelFile

@@ -182,7 +182,7 @@ def test_a_wrong_value_is_refused_by_name(api: Api, body: dict[str, Any], said: 
 )
 def test_a_file_that_is_not_there_is_not_found(api: Api, body: dict[str, Any], code: str, said: str) -> None:
     error = refused(api.post(wait=False, **body), 404, code, said)
-    assert error["hint"] in ("models: shapes", "LoRAs: shapes-outline")
+    assert error["hint"] == ("tsr models list" if code == "model_not_found" else "tsr models loras")
 
 
 def test_everything_that_is_wrong_is_told_at_once(api: Api) -> None:

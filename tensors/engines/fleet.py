@@ -11,9 +11,10 @@ from tensors.engine_settings import BackendSettings
 from tensors.engines.backend import Backend
 from tensors.engines.binary import find_engine
 from tensors.engines.memory import memory_of
-from tensors.engines.pool import Member, Pool
+from tensors.engines.pool import Pool
 from tensors.engines.process import ProcessPlace
 from tensors.engines.remedies import Remedies
+from tensors.engines.slots import Member
 from tensors.errors import EngineNotInstalled
 from tensors.inputs import Inputs
 from tensors.models import ModelFile

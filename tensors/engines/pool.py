@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tensors.engines.backend import Backend
 from tensors.engines.drawing import Report
 from tensors.engines.sd_server import Capabilities
+from tensors.engines.slots import Member, Slots
 from tensors.errors import Conflict, EngineError, EngineStartFailed, NotFound
 from tensors.models import ModelFile
-from tensors.scheduler import Fail, Failure, Limits, Load, Plan, Request, Run, Slot, State, Unload, Wait, plan
+from tensors.scheduler import Fail, Failure, Limits, Load, Plan, Request, Run, State, Unload, Wait, plan
 from tensors.types.jobs import Progress
 from tensors.types.server import EngineStatus
 
@@ -29,28 +31,6 @@ _UNSTABLE_SECONDS = 120.0
 _ROOM_SECONDS = 10.0
 """How long memory may take to be free after an engine has ended."""
 _ROOM_STEP = 0.5
-_STATES: Mapping[str, State] = {"loading": "loading", "ready": "ready", "busy": "busy"}
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A backend in a pool."""
-
-    backend: Backend
-    memory: str = ""
-    """Backends with the same one share a memory, say one GPU."""
-    pause: Callable[[], float] = field(default=lambda: 5.0)
-    """Seconds between two tries to reach an engine of somebody else."""
-
-    @property
-    def name(self) -> str:
-        """Its backend's."""
-        return self.backend.name
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether engines are started and ended there by us."""
-        return self.backend.place.kind != "external"
 
 
 @dataclass(eq=False, slots=True)
@@ -61,16 +41,6 @@ class _Waiting:
     model: ModelFile
     report: Report | None
     turn: asyncio.Future[Backend]
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A state as it was when it began."""
-
-    state: State
-    model: str | None
-    since: float
-    loaded: float | None
 
 
 class Pool:
@@ -87,7 +57,8 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`arguments`: more options for a model on a backend. `clock`: seconds."""
-        self.members = {member.name: member for member in members}
+        self._slots = Slots(members, clock)
+        self.members = self._slots.members
         self._limits = limits
         self._free = free
         self._arguments = arguments
@@ -95,11 +66,8 @@ class Pool:
         # Times of day become times of this clock in one way, so that their order stays.
         self._day = time.time() - clock()
         self._waiting: dict[str, _Waiting] = {}
-        self._serving: dict[str, str] = {}
-        self._moving: dict[str, tuple[State, str, asyncio.Task[None]]] = {}
-        self._seen: dict[str, _Seen] = {}
+        self._moves: dict[str, asyncio.Task[None]] = {}
         self._failures: dict[tuple[str, str], Failure] = {}
-        self._uses: dict[str, int | None] = {}
         self._changed = asyncio.Event()
         self._open = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -125,7 +93,7 @@ class Pool:
 
     async def stop(self) -> None:
         """End the engines that are ours, whatever they do."""
-        tasks = [*self._tasks, *self._wishes, *(task for _, _, task in self._moving.values())]
+        tasks = [*self._tasks, *self._wishes, *self._moves.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -137,8 +105,7 @@ class Pool:
 
     def holders(self, model: str) -> tuple[str, ...]:
         """The backends that have a model now."""
-        slots = map(self._slot, self.members.values())
-        return tuple(slot.name for slot in slots if slot.model == model and slot.state in ("ready", "busy"))
+        return tuple(slot.name for slot in self._slots if slot.model == model and slot.state in ("ready", "busy"))
 
     @asynccontextmanager
     async def turn(
@@ -196,8 +163,7 @@ class Pool:
 
     def idle(self) -> tuple[str, ...]:
         """The backends of ours that have a model and nothing to do."""
-        slots = map(self._slot, self.members.values())
-        return tuple(slot.name for slot in slots if slot.state == "ready" and slot.can_load)
+        return tuple(slot.name for slot in self._slots if slot.state == "ready" and slot.can_load)
 
     async def unload(self, names: Collection[str]) -> None:
         """End the engines of these backends. Raises `NotFound`, and `Conflict` for one that is in use."""
@@ -205,12 +171,12 @@ class Pool:
             member = self.member(name)
             if not member.is_ours:
                 raise Conflict(f"backend {name!r} is somebody else's server: it is not for us to end")
-            if self._slot(member).state in ("busy", "loading"):
+            if self._slots.of(member).state in ("busy", "loading"):
                 raise Conflict(f"backend {name!r} is in use", hint="tsr jobs list --state running, tsr jobs cancel ID")
         for name in names:
-            if name not in self._moving:
+            if name not in self._moves:
                 self._unload(self.member(name))
-        await asyncio.gather(*(self._moving[name][2] for name in names if name in self._moving))
+        await asyncio.gather(*(self._moves[name] for name in names if name in self._moves))
 
     def forgive(self, model: str) -> None:
         """Forget that a model could not be loaded: somebody wants to try again now."""
@@ -226,12 +192,12 @@ class Pool:
         return tuple(map(self._status, self.members.values()))
 
     def _status(self, member: Member) -> EngineStatus:
-        slot, status = self._slot(member), member.backend.status()
+        slot, status = self._slots.of(member), member.backend.status()
         queued = sum(1 for waiting in self._waiting.values() if slot.model and waiting.request.model == slot.model)
         return replace(
             status,
             families=member.backend.families,
-            memory=self._uses.get(member.name) if status.model else None,
+            memory=self._slots.uses.get(member.name) if status.model else None,
             job=slot.serving,
             queued=queued,
         )
@@ -273,7 +239,6 @@ class Pool:
                         self._refuse(self._waiting.pop(request), reason)
 
     def _plan_now(self, free: Mapping[str, int | None]) -> Plan:
-        slots = [self._slot(member) for member in self.members.values()]
         limits = Limits(
             max_wait=self._limits.max_wait,
             keep_alive=self._limits.keep_alive,
@@ -282,42 +247,12 @@ class Pool:
             most_loaded=self._limits.most_loaded,
         )
         requests = [waiting.request for waiting in self._waiting.values()]
-        return plan(requests, slots, self._failures.values(), limits, self._clock())
+        return plan(requests, self._slots, self._failures.values(), limits, self._clock())
 
     def _is_load_near(self) -> bool:
         """Whether somebody waits for a model that no backend has: only then is the memory of interest."""
-        loaded = {self._slot(member).model for member in self.members.values()}
+        loaded = {slot.model for slot in self._slots}
         return any(waiting.request.model not in loaded for waiting in self._waiting.values())
-
-    def _slot(self, member: Member) -> Slot:
-        backend, name = member.backend, member.name
-        status = backend.status()
-        inside = backend.inside
-        state: State = _STATES.get(status.state, "empty" if member.is_ours else "away")
-        model = inside.name if inside else None
-        if name in self._serving:
-            state = "busy"
-        elif name in self._moving:
-            state, model, _ = self._moving[name]
-        seen = self._seen.get(name)
-        if seen is None or (seen.state, seen.model) != (state, model):
-            now = self._clock()
-            is_new = seen is None or seen.model != model or seen.state in ("loading", "empty", "away")
-            since_load = now if seen is None or is_new else seen.loaded
-            seen = self._seen[name] = _Seen(state, model, now, since_load if state in ("ready", "busy") else None)
-        return Slot(
-            name=name,
-            state=state,
-            model=model,
-            families=frozenset(backend.families),
-            can_load=member.is_ours,
-            can_switch=backend.place.can_switch,
-            since=seen.since,
-            loaded=seen.loaded,
-            serving=self._serving.get(name),
-            uses=self._uses.get(name),
-            pool=member.memory,
-        )
 
     def _file_of(self, model: str) -> ModelFile:
         """The file of a model that somebody waits for."""
@@ -329,21 +264,29 @@ class Pool:
         if waiting.turn.done():
             # Cancelled in this instant.
             return
-        self._serving[member.name] = waiting.request.id
+        self._slots.serving[member.name] = waiting.request.id
         waiting.turn.set_result(member.backend)
 
     def _leave(self, backend: Backend) -> None:
-        self._serving.pop(backend.name, None)
+        self._slots.serving.pop(backend.name, None)
         self._changed.set()
 
     def _refuse(self, waiting: _Waiting, reason: str) -> None:
         if not waiting.turn.done():
             waiting.turn.set_exception(EngineStartFailed(reason, hint="tsr ps"))
 
+    def _move(self, member: Member, state: State, model: str, work: Coroutine[Any, Any, None]) -> None:
+        self._slots.moving[member.name] = (state, model)
+        self._moves[member.name] = asyncio.create_task(work)
+
+    def _moved(self, member: Member) -> None:
+        self._slots.moving.pop(member.name, None)
+        self._moves.pop(member.name, None)
+        self._changed.set()
+
     def _load(self, member: Member, model: ModelFile) -> None:
         sizes = [waiting.request.size for waiting in self._waiting.values() if waiting.request.model == model.name]
-        work = self._loading(member, model, next(iter(sizes), None))
-        self._moving[member.name] = ("loading", model.name, asyncio.create_task(work))
+        self._move(member, "loading", model.name, self._loading(member, model, next(iter(sizes), None)))
 
     async def _loading(self, member: Member, model: ModelFile, size: int | None) -> None:
         backend, key = member.backend, (member.name, model.name)
@@ -357,10 +300,9 @@ class Pool:
             self._failed(key, error.message)
         else:
             self._failures.pop(key, None)
-            self._uses[member.name] = size
+            self._slots.uses[member.name] = size
         finally:
-            self._moving.pop(member.name, None)
-            self._changed.set()
+            self._moved(member)
 
     def _failed(self, key: tuple[str, str], reason: str) -> None:
         before = self._failures.get(key)
@@ -391,14 +333,13 @@ class Pool:
         """End the load of a model that nobody waits for any more."""
         if any(waiting.request.model == model for waiting in self._waiting.values()):
             return
-        for state, moving, task in list(self._moving.values()):
-            if (state, moving) == ("loading", model):
-                task.cancel()
+        for name, moving in self._slots.moving.items():
+            if moving == ("loading", model):
+                self._moves[name].cancel()
 
     def _unload(self, member: Member) -> None:
         model = member.backend.inside
-        work = self._unloading(member)
-        self._moving[member.name] = ("stopping", model.name if model else "", asyncio.create_task(work))
+        self._move(member, "stopping", model.name if model else "", self._unloading(member))
 
     async def _unloading(self, member: Member) -> None:
         try:
@@ -406,8 +347,7 @@ class Pool:
         except EngineError as error:
             log.warning("the engine of %s could not be ended: %s", member.name, error.message)
         finally:
-            self._moving.pop(member.name, None)
-            self._changed.set()
+            self._moved(member)
 
     async def _wish(self, model: ModelFile, size: int | None) -> None:
         try:
@@ -425,15 +365,15 @@ class Pool:
         while True:
             await backend.died.wait()
             backend.died.clear()
-            model, seen = backend.model, self._seen.get(member.name)
+            model, loaded = backend.model, self._slots.loaded_at(member.name)
             if model is None or backend.status().state != "failed":
                 # What goes wrong while it loads or draws is the matter of whoever waits for that.
                 continue
             log.warning("backend %s: %s", member.name, backend.status().message)
-            if seen and seen.loaded is not None and self._clock() - seen.loaded < _UNSTABLE_SECONDS:
+            if loaded is not None and self._clock() - loaded < _UNSTABLE_SECONDS:
                 self._failed((member.name, model.name), backend.status().message or "it ended by itself")
             if f"load {model.name}" not in self._waiting:
-                self.wish(model, size=self._uses.get(member.name))
+                self.wish(model, size=self._slots.uses.get(member.name))
 
     async def _keep_connected(self, member: Member) -> None:
         """Reach an engine of somebody else, and again whenever it was lost."""

@@ -21,6 +21,8 @@ from tensors.engines.sd_server import SdServerClient
 from tensors.errors import EngineStartFailed
 from tensors.models import ModelFile
 
+_LONGEST_NAME = 60
+
 
 def hold_port() -> socket.socket:
     """A free loopback port, bound for as long as the socket is open but not listened on.
@@ -75,6 +77,11 @@ class ProcessLife:
         await self._process.wait()
         self.ended.set()
         self._note.remove()
+
+
+def _link_name(name: str) -> str:
+    """The name itself, unless it has folders in it or is as long as a path."""
+    return name if "/" not in name and len(name) < _LONGEST_NAME else sha256(name.encode()).hexdigest()[:16]
 
 
 async def _terminate(process: asyncio.subprocess.Process) -> None:
@@ -143,8 +150,7 @@ class ProcessPlace:
     async def lora_paths(self, loras: Mapping[str, Path]) -> dict[str, str]:
         """Link these LoRAs into the engine's folder, which it lists, recursively, at each request."""
         self._lora_dir.mkdir(parents=True, exist_ok=True)
-        # A name can have slashes in it, and be as long as a path.
-        paths = {name: f"{sha256(name.encode()).hexdigest()[:16]}{path.suffix}" for name, path in loras.items()}
+        paths = {name: _link_name(name) + path.suffix for name, path in loras.items()}
         for name, path in loras.items():
             link = self._lora_dir / paths[name]
             if link.is_symlink() and link.readlink() == path:

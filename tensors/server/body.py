@@ -18,6 +18,7 @@ from tensors.types.base import request
 from tensors.types.download import DownloadRequest
 from tensors.types.generation import GenerateRequest
 from tensors.types.library import CacheRequest, FileEdit, LinkRequest, ScanRequest
+from tensors.types.models import SwitchRequest, UnloadRequest
 
 _REFERENCES = "#/components/schemas/{model}"
 
@@ -36,7 +37,16 @@ class GenerateBody(GenerateRequest):
         return GenerateRequest(**{field.name: getattr(self, field.name) for field in fields(GenerateRequest)})
 
 
-BODIES = (GenerateBody, ScanRequest, LinkRequest, CacheRequest, FileEdit, DownloadRequest)
+BODIES = (
+    GenerateBody,
+    SwitchRequest,
+    UnloadRequest,
+    ScanRequest,
+    LinkRequest,
+    CacheRequest,
+    FileEdit,
+    DownloadRequest,
+)
 
 T = TypeVar("T")
 
