@@ -78,7 +78,8 @@ async def assemble(config: Config, inputs: Inputs) -> Fleet:
 def _most_loaded(config: Config) -> dict[str, int]:
     """Who sets up several backends means to have them at once, as far as there is memory, unless a limit is said."""
     said = config.origins["engine.max_loaded"] != "default"
-    return {HERE: config["engine.max_loaded"]} if said or not config.backends else {}
+    several = config.backends or config["engine.docker"]
+    return {HERE: config["engine.max_loaded"]} if said or not several else {}
 
 
 def resting(config: Config) -> tuple[EngineStatus, ...]:

@@ -59,7 +59,7 @@ class Pool:
         """`arguments`: more options for a model on a backend. `clock`: seconds."""
         self._slots = Slots(members, clock)
         self.members = self._slots.members
-        self._limits = limits
+        self.limits = limits
         self._free = free
         self._arguments = arguments
         self._clock = clock
@@ -240,11 +240,11 @@ class Pool:
 
     def _plan_now(self, free: Mapping[str, int | None]) -> Plan:
         limits = Limits(
-            max_wait=self._limits.max_wait,
-            keep_alive=self._limits.keep_alive,
-            max_away=self._limits.max_away,
+            max_wait=self.limits.max_wait,
+            keep_alive=self.limits.keep_alive,
+            max_away=self.limits.max_away,
             free=free,
-            most_loaded=self._limits.most_loaded,
+            most_loaded=self.limits.most_loaded,
         )
         requests = [waiting.request for waiting in self._waiting.values()]
         return plan(requests, self._slots, self._failures.values(), limits, self._clock())
