@@ -224,6 +224,12 @@ def companions_of(
     return tuple((need.option, part.path) for need, part in found if part is not None)
 
 
+def source_of(what: str) -> str | None:
+    """Where the file that `Need.what` tells of is to be had, as `tsr dl` takes it; None for other words."""
+    every = (need for needed in _NEEDS.values() for need in needed)
+    return next((need.source for need in every if need.what == what), None)
+
+
 def missing_companions(name: str, missing: Collection[Need]) -> MissingCompanions:
     """The error for a model called `name` whose companions are not in the library."""
     listed = " and ".join(f"a {need.what}" for need in missing)

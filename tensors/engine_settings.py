@@ -71,7 +71,17 @@ def check_arguments(arguments: tuple[str, ...], where: str) -> None:
 
 def read_backends(engine: Mapping[str, Any], source: str) -> tuple[BackendSettings, ...]:
     """The backends of the table `[engine]`. Raises `ConfigError` naming the source."""
-    return tuple(_backend(name, row, source) for name, row in _tables(engine, "backends", source))
+    found = tuple(_backend(name, row, source) for name, row in _tables(engine, "backends", source))
+    places: dict[tuple[str | None, str | None], str] = {}
+    for backend in found:
+        place = (backend.url, backend.container)
+        if any(place) and place in places:
+            raise ConfigError(
+                f"[engine.backends] in {source}: {places[place]} and {backend.name} are at one place",
+                hint="take one of them out",
+            )
+        places[place] = backend.name
+    return found
 
 
 def read_models(engine: Mapping[str, Any], source: str) -> dict[str, ModelSettings]:
@@ -96,18 +106,31 @@ def _backend(name: str, row: Mapping[str, Any], source: str) -> BackendSettings:
     texts = {key: _texts(row, key, where) for key in _TEXTS}
     said = {key: _text(row, key, where) for key in (*_WHERE, "memory")}
     environment = row.get("environment", {})
-    if not isinstance(environment, dict) or not all(isinstance(value, str) for value in environment.values()):
+    if not isinstance(environment, dict) or not all(map(_is_variable, environment.items())):
         raise ConfigError(f'{where}: environment must be like {{ HIP_VISIBLE_DEVICES = "0" }}')
     backend = BackendSettings(name=name, environment=environment, **texts, **said)  # type: ignore[arg-type]
-    if backend.kind == "external" and (backend.arguments or environment):
-        raise ConfigError(f"{where} is somebody else's server: it takes neither arguments nor an environment")
+    if backend.kind != "process" and (backend.arguments or environment):
+        what = "somebody else's server" if backend.url else "a container, which has its own (SD_ARGS)"
+        raise ConfigError(f"{where} is {what}: it takes neither arguments nor an environment")
     check_arguments(backend.arguments, where)
     _check_families(backend.families, where)
     if backend.url:
-        from tensors.config import checked_url
-
-        checked_url(backend.url)
+        _check_url(backend.url, where)
     return backend
+
+
+def _is_variable(item: tuple[str, object]) -> bool:
+    name, value = item
+    return isinstance(value, str) and bool(name) and "=" not in name and "\0" not in name + value
+
+
+def _check_url(url: str, where: str) -> None:
+    from tensors.config import checked_url
+
+    try:
+        checked_url(url)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}", hint="it looks like http://box:1234") from None
 
 
 def _model(name: str, row: Mapping[str, Any], source: str) -> ModelSettings:
@@ -115,9 +138,18 @@ def _model(name: str, row: Mapping[str, Any], source: str) -> ModelSettings:
     _check_keys(row, ("arguments", *_COMPANIONS), where)
     arguments = _texts(row, "arguments", where)
     check_arguments(arguments, where)
-    named = {option: _text(row, option, where) for option in _COMPANIONS}
-    companions = {option: Path(path).expanduser().absolute() for option, path in named.items() if path}
+    named = {option: _path(row, option, where) for option in _COMPANIONS}
+    companions = {option: path for option, path in named.items() if path}
     return ModelSettings(name=name, arguments=arguments, companions=companions)
+
+
+def _path(row: Mapping[str, Any], key: str, where: str) -> Path | None:
+    text = _text(row, key, where)
+    try:
+        return Path(text).expanduser().absolute() if text else None
+    except RuntimeError:
+        # The home of a user that is not there.
+        raise ConfigError(f"{where}: {key} must be a path, not {text!r}") from None
 
 
 def _check_keys(row: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

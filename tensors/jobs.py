@@ -143,12 +143,15 @@ class JobQueue:
     @property
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
-        return len(self._lines) + len(self._worker.pool)
+        return self._in_state("queued")
 
     @property
     def running(self) -> int:
         """How many jobs have their turn."""
-        return sum(1 for live in self._live.values() if live.log.now.state == "running")
+        return self._in_state("running")
+
+    def _in_state(self, state: str) -> int:
+        return sum(1 for live in self._live.values() if live.log.now.state == state)
 
     async def submit(self, request: GenerateRequest, *, idempotency_key: str | None = None) -> Job:
         """Check, store and start a job. See `tensors.service.Tensors.generate` for the errors."""

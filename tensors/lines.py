@@ -15,10 +15,6 @@ class Lines:
         self._cataloguing = Turns()
         self._downloading = Turns(at_once=downloads_at_once)
 
-    def __len__(self) -> int:
-        """How many wait."""
-        return sum(map(len, self._all))
-
     def of(self, kind: str) -> Turns:
         """The line for a kind of job."""
         return self._downloading if kind == "download" else self._cataloguing

@@ -16,6 +16,8 @@ NOUNS = {
     "images": service.Images,
     "jobs": service.Jobs,
     "downloads": service.Downloads,
+    "models": service.Models,
+    "backends": service.Backends,
 }
 
 
@@ -38,6 +40,10 @@ class FakeTensors:
             raise AttributeError(noun)
         return _Noun(self, noun)
 
+    def status(self) -> Any:
+        self.calls.append(("status", (), {}))
+        return self.answers["status"]
+
     def close(self) -> None:
         self.closed += 1
 
@@ -46,11 +52,11 @@ class FakeTensors:
         return [_said(arguments, options) for name, arguments, options in self.calls if name == operation]
 
     def job(self, job: Job, *events: JobEvent) -> None:
-        """What comes of a job of the library that a command starts: these events, then its end."""
+        """What comes of a job of the library, or a switch, that a command starts: these events, then its end."""
         last = JobEvent(seq=len(events) + 1, job=job.id, state=job.state, error=job.error)
-        started = replace(job, state="queued", finished=None, error=None, scan=None, link=None, cache=None)
+        started = replace(job, state="queued", finished=None, error=None, scan=None, link=None, cache=None, switch=None)
         self.answers |= {
-            f"db.{job.kind}": started,
+            "models.switch" if job.kind == "switch" else f"db.{job.kind}": started,
             "jobs.events": lambda _job_id: iter((*events, last)),
             "jobs.get": job,
         }

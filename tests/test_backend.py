@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from backends import Heard, cancel, draw, model_file, process_backend, settings, until
+from backends import Heard, cancel, draw, model_file, process_backend, settings
 from observe import EngineLog, is_gone
 
 from tensors.engines.backend import Backend

@@ -15,6 +15,8 @@ from tensors.errors import ServerUnreachable
 from tensors.types.base import Page
 from tensors.types.gallery import Image
 from tensors.types.generation import Settings, UsedModel
+from tensors.types.models import LoraEntry, ModelEntry
+from tensors.types.server import EngineStatus
 
 SETTINGS = Settings(
     prompt="a red\ncircle",
@@ -45,6 +47,15 @@ ANSWERS: dict[str, Any] = {
     "db.models": Page(items=(MODEL, replace(MODEL, id=4411), replace(MODEL, id=99, name="ev\x1b[31mil"))),
     "jobs.list": Page(items=(replace(a_job("scan"), id="ab1", state="running"), replace(a_job("scan"), id="ab2"))),
     "images.list": Page(items=(IMAGE,)),
+    "models.list": Page(
+        items=(
+            ModelEntry(name="photo", path="/p", kind="checkpoint", family="sdxl", size=1),
+            ModelEntry(name="pho\nto", path="/q", kind="checkpoint", family="sdxl", size=1),
+            ModelEntry(name="phony", path="/r", kind="unknown", family="unknown", size=1, problem="is cut off"),
+        )
+    ),
+    "models.loras": Page(items=(LoraEntry(name="ink", path="/i", family="pony", size=1),)),
+    "backends.list": Page(items=(EngineStatus(state="ready", name="gpu0"), EngineStatus(state="busy", name="studio"))),
 }
 
 
@@ -65,6 +76,14 @@ def offered(line: str) -> list[tuple[str, str | None]]:
         ("tsr jobs pause ab1 b", []),
         ("tsr images delete 2026", [(IMAGE.id, "a red circle")]),
         ("tsr db show st", [("style", None)]),
+        ("tsr models switch pho", [("photo", "sdxl")]),
+        ("tsr models show pho", [("photo", "sdxl")]),
+        ("tsr models loras --fits pho", [("photo", "sdxl")]),
+        ("tsr models switch photo --backend s", [("studio", "process, busy")]),
+        ("tsr models unload gpu0 s", [("studio", "process, busy")]),
+        ("tsr logs g", [("gpu0", "process, ready")]),
+        ("tsr generate x --model pho", [("photo", "sdxl")]),
+        ("tsr generate x --lora i", [("ink", "pony")]),
     ],
 )
 def test_what_is_there_is_offered(line: str, expected: list[tuple[str, str | None]], fake: FakeTensors) -> None:
@@ -77,7 +96,10 @@ def test_settings_are_offered_with_their_meaning() -> None:
     assert found == {"downloads.at_once": "Downloads that are done at the same time."}
 
 
-@pytest.mark.parametrize("line", ["tsr dl 4", "tsr jobs cancel a", "tsr images delete 2026", "tsr db show st"])
+@pytest.mark.parametrize(
+    "line",
+    ["tsr dl 4", "tsr jobs cancel a", "tsr images delete 2026", "tsr db show st", "tsr models show p", "tsr logs g"],
+)
 def test_without_an_answer_nothing_is_offered(line: str, fake: FakeTensors) -> None:
     fake.answers = dict.fromkeys(ANSWERS, ServerUnreachable("gone"))
     assert offered(line) == []

@@ -51,6 +51,42 @@ def complete_models(ctx: click.Context, _parameter: click.Parameter, incomplete:
     ]
 
 
+def complete_checkpoints(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of checkpoints and diffusion models, with their families."""
+    from click.shell_completion import CompletionItem
+
+    found = _asked(ctx, lambda tensors: tensors.models.list(query=incomplete or None, limit=_MOST).items)
+    return [
+        CompletionItem(model.name, help=model.family)
+        for model in found
+        if model.name.startswith(incomplete) and model.name.isprintable() and model.problem is None
+    ]
+
+
+def complete_loras(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of LoRAs, with their families."""
+    from click.shell_completion import CompletionItem
+
+    found = _asked(ctx, lambda tensors: tensors.models.loras(query=incomplete or None, limit=_MOST).items)
+    return [
+        CompletionItem(lora.name, help=lora.family)
+        for lora in found
+        if lora.name.startswith(incomplete) and lora.name.isprintable() and lora.problem is None
+    ]
+
+
+def complete_backends(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of backends, with what they do."""
+    from click.shell_completion import CompletionItem
+
+    found = _asked(ctx, lambda tensors: tensors.backends.list().items)
+    return [
+        CompletionItem(backend.name, help=f"{backend.kind}, {backend.state}")
+        for backend in found
+        if backend.name.startswith(incomplete)
+    ]
+
+
 def complete_jobs(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Ids of jobs that have not ended, with what they are."""
     from click.shell_completion import CompletionItem

@@ -25,7 +25,7 @@ def _show(error: TsrError, *, as_json: bool) -> int:
         click.echo(plain_lines(error.message), err=True)
         if error.hint:
             click.secho("hint:  ", fg="cyan", nl=False, err=True)
-            click.echo(plain_lines(error.hint), err=True)
+            click.echo(plain_lines(error.hint).replace("\n", "\n       "), err=True)
     return error.exit_code
 
 

@@ -32,6 +32,8 @@ def words(progress: Progress, *, rate: float | None = None) -> str:
         parts.append(f"picture {progress.image} of {progress.images}")
     if progress.phase == "sampling":
         parts.append(f"step {progress.step}/{progress.steps}")
+    if progress.phase == "loading" and progress.steps:
+        parts.append(f"{100 * progress.step // progress.steps} %")
     if progress.attempt > 1:
         parts.append(f"try {progress.attempt}")
     if progress.seconds_left is not None:
@@ -167,7 +169,7 @@ def cancel_all(tensors: Tensors, jobs: Iterable[Job]) -> None:
 
 def _what_stays(kind: str) -> str | None:
     """What a person may want to know who stopped a job in the middle."""
-    return None if kind == "generate" else "what was done stays: the same command goes on from there"
+    return None if kind in ("generate", "switch") else "what was done stays: the same command goes on from there"
 
 
 def checked(job_id: str, last: JobEvent | None) -> JobEvent:

@@ -1,4 +1,4 @@
-"""What work on the library came to, in words."""
+"""What work on the library and on models came to, in words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from tensors.cli._text import counted, listed
 from tensors.types.download import DownloadReport
 from tensors.types.jobs import Job
 from tensors.types.library import CacheReport, FileProblem, LinkReport, ScanReport
+from tensors.types.models import SwitchReport
 
 
 def scan_words(report: ScanReport) -> str:
@@ -57,8 +58,15 @@ def download_words(report: DownloadReport) -> str:
     return ", ".join([*parts, *([f"{here:,} {'was' if here == 1 else 'were'} here"] if here else [])])
 
 
+def switch_words(report: SwitchReport) -> str:
+    """`dreamshaper_8 is loaded on gpu0`."""
+    return f"{report.model} is loaded on {report.backend}"
+
+
 def report_words(job: Job) -> str | None:
-    """What a job on the library came to; None of another job, or of one that has not ended."""
+    """What a job came to that draws nothing; None of another job, or of one that has not ended."""
+    if job.switch:
+        return switch_words(job.switch)
     if job.scan:
         return scan_words(job.scan)
     if job.link:

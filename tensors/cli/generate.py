@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tensors.cli._app import App, json_option, remote_option
+from tensors.cli._complete import complete_checkpoints, complete_loras
 from tensors.cli._follow import follow, submit
 from tensors.errors import InvalidRequest
 from tensors.types.gallery import Image
@@ -66,7 +67,13 @@ def _from_standard_input() -> str:
 @click.command()
 @click.argument("prompt")
 @click.option("--negative", "-n", "negative_prompt", metavar="TEXT", help="What the picture must not show.")
-@click.option("--model", "-m", metavar="NAME", help="Checkpoint; the loaded one when left out.")
+@click.option(
+    "--model",
+    "-m",
+    metavar="NAME",
+    shell_complete=complete_checkpoints,
+    help="Checkpoint; when left out, the active one (tsr models active).",
+)
 @click.option("--size", metavar="WxH", callback=_size, help="Width and height in one, such as 832x1216.")
 @click.option("--width", "-W", type=int, metavar="PIXELS", help="A multiple of 8.")
 @click.option("--height", "-H", type=int, metavar="PIXELS", help="A multiple of 8.")
@@ -81,7 +88,14 @@ def _from_standard_input() -> str:
 )
 @click.option("--clip-skip", type=int, metavar="N", help="1 uses all layers of CLIP, 2 all but the last.")
 @click.option(
-    "--lora", "-l", "loras", multiple=True, metavar="NAME[:WEIGHT]", callback=_lora, help="Apply a LoRA; repeatable."
+    "--lora",
+    "-l",
+    "loras",
+    multiple=True,
+    metavar="NAME[:WEIGHT]",
+    callback=_lora,
+    shell_complete=complete_loras,
+    help="Apply a LoRA; repeatable.",
 )
 @click.option(
     "--init-image",
@@ -106,6 +120,9 @@ def _from_standard_input() -> str:
 @click.option("--hires-steps", type=int, metavar="N", help="Steps of the second pass.")
 @click.option(
     "--hires-denoising-strength", "--hires-strength", type=float, metavar="X", help="Strength of the second pass."
+)
+@click.option(
+    "--force", is_flag=True, help="Draw also with LoRAs of another family, and at sizes the model was not made for."
 )
 @click.option("--tag", "-t", "tags", multiple=True, metavar="TAG", help="Tag for the gallery; repeatable.")
 @click.option("--output", "-o", metavar="FILE|DIR", help="Save a copy here; - writes the PNG to standard output.")

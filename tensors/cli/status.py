@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 from tensors.cli._app import App, json_option, remote_option, table
+from tensors.cli._backends import backend_rows
 from tensors.types.server import Status
 
 
@@ -23,9 +24,12 @@ def _lines(status: Status) -> Iterator[str]:
         ("jobs", f"{status.running} running, {status.queued} queued"),
         ("gallery", f"{status.images} pictures"),
         ("data", status.data_dir),
-        ("trouble", engine.message),
+        ("trouble", engine.message if len(status.backends) < 2 else None),
     ]
     yield from table((name, value) for name, value in rows if value)
+    if len(status.backends) > 1:
+        yield ""
+        yield from backend_rows(status.backends)
 
 
 @click.command()

@@ -146,9 +146,13 @@ class Backend:
         assert isinstance(self.place, ExternalPlace)
         if self._life and not self._life.ended.is_set():
             return
-        there = await self.place.model()
-        if there is None:
-            raise EngineError(f"the engine of backend {self.name!r} does not say which model it has")
+        try:
+            there = await self.place.model()
+            if there is None:
+                raise EngineError(f"the engine of backend {self.name!r} does not say which model it has")
+        except EngineError as error:
+            self._become("failed", error.message)
+            raise
         await self.ensure(there)
 
     async def generate(
@@ -331,9 +335,11 @@ class Backend:
             listening.set()
         while time.monotonic() < deadline:
             waits = [asyncio.ensure_future(life.ended.wait()), asyncio.ensure_future(listening.wait())]
-            await asyncio.wait(waits, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
+            try:
+                await asyncio.wait(waits, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
             if life.ended.is_set():
                 self._exit_code = life.exit_code
                 raise EngineStartFailed(

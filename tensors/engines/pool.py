@@ -193,7 +193,9 @@ class Pool:
 
     def _status(self, member: Member) -> EngineStatus:
         slot, status = self._slots.of(member), member.backend.status()
-        queued = sum(1 for waiting in self._waiting.values() if slot.model and waiting.request.model == slot.model)
+        # Whose report is heard is a job; others are wishes of our own.
+        jobs = [one.request for one in self._waiting.values() if one.report]
+        queued = sum(1 for request in jobs if slot.model and request.model == slot.model)
         return replace(
             status,
             families=member.backend.families,
