@@ -57,7 +57,8 @@ TAIL = "Version: tsr 0.1.0 (sd-server 1)"
         ),
         (
             {"model": UsedModel(name="v1-5, pruned", family="sd15", sha256="0123456789abcdef" * 4)},
-            f'a cat\n{HEAD}, {SEED}, Model hash: 0123456789, Model: "v1-5, pruned", {TAIL}',
+            f'a cat\n{HEAD}, {SEED}, Model hash: 0123456789, Model: "v1-5, pruned", '
+            f'Hashes: {{"model": "0123456789"}}, {TAIL}',
         ),
         (
             {"sampler": "brand_new", "scheduler": "beta57", "cfg_scale": 6.5, "clip_skip": 2, "guidance": 3.5},
@@ -67,7 +68,7 @@ TAIL = "Version: tsr 0.1.0 (sd-server 1)"
         (
             {"loras": (UsedLora(name="one", weight=1.0, autov3="a" * 64), UsedLora(name="two", weight=-0.25))},
             f"a cat <lora:one:1> <lora:two:-0.25>\n{HEAD}, {SEED}, Model: shapes, "
-            f'Lora hashes: "one: aaaaaaaaaaaa", {TAIL}',
+            f'Lora hashes: "one: aaaaaaaaaaaa", Hashes: {{"lora:one": "aaaaaaaaaaaa"}}, {TAIL}',
         ),
         (
             {
@@ -78,7 +79,8 @@ TAIL = "Version: tsr 0.1.0 (sd-server 1)"
                 ),
             },
             f"<lora:one:0.8> <lora:two:2>\n{HEAD}, {SEED}, Model: shapes, "
-            f'Lora hashes: "one: aaaaaaaaaaaa, two: bbbbbbbbbbbb", {TAIL}',
+            'Lora hashes: "one: aaaaaaaaaaaa, two: bbbbbbbbbbbb", '
+            f'Hashes: {{"lora:one": "aaaaaaaaaaaa", "lora:two": "bbbbbbbbbbbb"}}, {TAIL}',
         ),
         (
             {"init_image": "sha256:" + "0" * 64, "strength": 0.0},
