@@ -38,6 +38,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.hashing
 	$(BIN)/python -m benchmarks.scan
 	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.gallery
 	$(BIN)/python -m benchmarks.download
 
 ## docs: write the generated parts of docs/

@@ -161,6 +161,11 @@ class Config:
         return Path(self.values["gallery.directory"] or self.data_dir / "gallery")
 
     @property
+    def gallery_index(self) -> Path:
+        """What makes the gallery quick to look through; it can be made anew at any time."""
+        return self.data_dir / "gallery.db"
+
+    @property
     def engine_dir(self) -> Path:
         """Installed engines, one folder each."""
         return Path(self.values["engine.directory"] or self.data_dir / "engines")

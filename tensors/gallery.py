@@ -2,38 +2,71 @@
 
 The timestamp is the moment its job was asked for, so that a job that runs again after a crash finds what it had already
 saved and adopts it. Two pictures of one seed and one moment get different names: files are created, never replaced.
+
+Lists and searches use an index in SQLite (`gallery.db` beside the folder), which follows the files, whoever changes
+them, and can be deleted at any time. Deleted pictures go to `.trash/`; `.thumbnails/` has what can be made again.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from tensors.atomic import create_atomic, write_atomic
-from tensors.clock import compact
-from tensors.decoding import NOT_THAT_JSON
 from tensors.errors import ImageNotFound, InvalidRequest
-from tensors.infotext import infotext
-from tensors.png import NotPng, read_text, with_text
+from tensors.pictures import index, records, search
+from tensors.pictures.folder import Entry, Folder, locked
+from tensors.pictures.names import candidates, is_name
+from tensors.pictures.records import RECORD_KEY
+from tensors.pictures.store import IndexDamaged, Store
+from tensors.pictures.trash import Trash
+from tensors.pictures.watch import Watch
+from tensors.png import with_text
 from tensors.types.base import Page
-from tensors.types.gallery import Image
+from tensors.types.gallery import Image, ImageEdit, ImageQuery
 
-RECORD_KEY = "tsr"
-"""Keyword of the PNG text chunk with the full record, as JSON."""
-_ID = re.compile(r"\d{8}-\d{6}-\d{3}_\d{1,10}(-\d{1,6})?")
+if TYPE_CHECKING:
+    from tensors.pictures.cleanup import Policy
+    from tensors.pictures.intake import Incoming
+    from tensors.types.gallery import Cleaning, Garbage
+    from tensors.types.recipe import Recipe
+
+__all__ = ["RECORD_KEY", "Gallery", "Imported"]
+
+T = TypeVar("T")
+MAX_LIMIT = 500
+
+
+class Imported(NamedTuple):
+    """A picture that was to be imported."""
+
+    image: Image
+    new: bool
+    """False when the same file was there already."""
 
 
 class Gallery:
-    """One folder of pictures."""
+    """One folder of pictures, for many threads; other processes may use the same."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, index: Path | None = None) -> None:
+        """`index` is the index's file: beside the folder, and called after it, unless said otherwise."""
         self.directory = directory
+        self._folder = Folder(directory)
+        self._trash = Trash(self._folder)
+        self._store = Store(index or directory.with_name(f"{directory.name}.db"))
+        self._watch = Watch(self._folder, self._store)
+
+    def close(self) -> None:
+        """Let go of the index, until it is used again."""
+        self._store.close()
+
+    # Pictures come in.
 
     def save(self, image: Image, png: bytes) -> Image:
         """Store a picture of a job, with its id and path filled in; the same picture of the same job is stored once.
@@ -42,123 +75,294 @@ class Gallery:
             NotPng: when the bytes are no PNG.
             OSError: when the disk refuses.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        for image_id in _ids(image.created, image.settings.seed):
-            if self._png(image_id).exists():
-                owner = self._owner(image_id)
-                if owner and (owner.job, owner.index) == (image.job, image.index):
-                    return owner
-                continue
-            named = replace(image, id=image_id, path=str(self._png(image_id)))
-            try:
-                create_atomic(self._png(image_id), with_text(png, _texts(named)))
-            except FileExistsError:
-                # Another process took the name this instant.
-                continue
-            write_atomic(self._sidecar(image_id), _encode(named))
-            return named
+        image = replace(image, tags=image.tags or image.settings.tags)
+        with self._changing() as changed:
+            for name in candidates(image.created, image.settings.seed):
+                if self._is_taken(name):
+                    owner = self._owner(name)
+                    if owner and (owner.job, owner.index) == (image.job, image.index):
+                        return owner
+                    continue
+                path = self.directory / f"{name}.png"
+                named = replace(image, id=name, path=str(path))
+                try:
+                    create_atomic(path, with_text(png, records.texts(named)))
+                except FileExistsError:
+                    # Another program took the name this instant.
+                    continue
+                changed.add(name)
+                write_atomic(self._folder.sidecar(name), records.encode(named))
+                return named
         raise AssertionError("there is always another name")
 
     def saved(self, job: str, index: int, created: str, seed: int) -> Image | None:
         """The picture that this job had already saved under this index, if any."""
-        for image_id in _ids(created, seed):
-            if not self._png(image_id).exists():
+        for name in candidates(created, seed):
+            if not self._is_taken(name):
                 return None
-            owner = self._owner(image_id)
+            owner = self._owner(name)
             if owner and (owner.job, owner.index) == (job, index):
                 return owner
         return None
 
+    def import_file(
+        self,
+        source: Path | bytes,
+        *,
+        recipe: Recipe | None = None,
+        created: str | None = None,
+        tags: tuple[str, ...] = (),
+    ) -> Imported:
+        """Store a picture made elsewhere as it is. The same file is stored once.
+
+        What tsr wrote into it tells how it was made; of others `recipe` does. Their time is `created` (RFC 3339), or
+        else the file's time of change, or now. `tags` are added. Raises `InvalidRequest` for what is no whole PNG, JPEG
+        or WebP, and `OSError`.
+        """
+        from tensors.pictures import intake
+
+        incoming = intake.read(source, recipe=recipe, created=created)
+        image = replace(incoming.image, tags=tuple(dict.fromkeys((*incoming.image.tags, *tags))))
+        with self._changing() as changed:
+            self._indexed(lambda: self._watch.refresh(patient=False))
+            if there := self._same_file(incoming):
+                return Imported(there, new=False)
+            for name in candidates(image.created, image.settings.seed):
+                if self._is_taken(name):
+                    continue
+                path = self.directory / f"{name}{incoming.extension}"
+                named = replace(image, id=name, path=str(path))
+                # The record goes first: others' pictures do not carry it, and are not to be without it.
+                write_atomic(self._folder.sidecar(name), records.encode(named))
+                try:
+                    create_atomic(path, incoming.data)
+                except FileExistsError:
+                    self._folder.sidecar(name).unlink()
+                    continue
+                changed.add(name)
+                return Imported(named, new=True)
+        raise AssertionError("there is always another name")
+
+    # Pictures are found.
+
     def list(self, *, limit: int, cursor: str | None) -> Page[Image]:
         """Records, newest first. `cursor` is the id of the last one seen. Raises `InvalidRequest`."""
-        if not 1 <= limit <= 500:
-            raise InvalidRequest(f"limit must be between 1 and 500, not {limit}")
-        if cursor is not None and not _ID.fullmatch(cursor):
+        return self.find(search.EVERYTHING, limit=limit, cursor=cursor)
+
+    def find(self, query: ImageQuery, *, limit: int, cursor: str | None) -> Page[Image]:
+        """Records of the pictures that fit, newest first. `cursor` is the id of the last one seen.
+
+        Raises `InvalidRequest`, `LibraryError`.
+        """
+        _check_limit(limit)
+        if cursor is not None and not is_name(cursor):
             raise InvalidRequest(f"{cursor!r} is not a cursor of this list")
-        ids = sorted((name for name in self._ids_on_disk() if cursor is None or name < cursor), reverse=True)
-        records = (record for name in ids if (record := self._record(name)))
-        found = tuple(itertools.islice(records, limit + 1))
-        return Page(items=found[:limit], next_cursor=found[limit - 1].id if len(found) > limit else None)
+        return self._indexed(lambda: self._page(query, limit, cursor))
+
+    def _page(self, query: ImageQuery, limit: int, cursor: str | None) -> Page[Image]:
+        self._watch.refresh()
+        while True:
+            with self._store.reading() as connection:
+                ranks = search.ranks(connection, query, before=cursor, limit=limit + 1)
+                entries = index.at(connection, ranks, self.directory)
+            stale = [entry.image.id for entry in entries if not self._is_fresh(entry)]
+            if not stale:
+                items = tuple(entry.image for entry in entries[:limit])
+                return Page(items=items, next_cursor=items[-1].id if len(entries) > limit else None)
+            # They were edited or deleted in a way that the folder does not tell.
+            self._watch.read(stale)
+
+    def _is_fresh(self, entry: Entry) -> bool:
+        return self._folder.stamp(entry.image.id) == entry.stamp and os.path.exists(entry.image.path)
 
     def count(self) -> int:
-        """How many pictures there are."""
-        return sum(1 for _ in self._ids_on_disk())
+        """How many pictures there are. Raises `LibraryError`."""
+
+        def counted() -> int:
+            self._watch.refresh()
+            with self._store.reading() as connection:
+                return index.count(connection)
+
+        return self._indexed(counted)
 
     def get(self, image_id: str) -> Image:
         """One record. Raises `ImageNotFound`."""
-        record = self._record(image_id) if _ID.fullmatch(image_id) else None
+        record = self._folder.record(image_id) if is_name(image_id) else None
         if record is None:
             raise ImageNotFound(f"image {image_id!r} not found", hint="tsr images list")
         return record
 
     def path(self, image_id: str) -> Path:
-        """The PNG file of a picture. Raises `ImageNotFound`."""
+        """The file of a picture. Raises `ImageNotFound`."""
         return Path(self.get(image_id).path)
 
-    def delete(self, image_id: str) -> None:
-        """Delete a picture and its sidecar. Raises `ImageNotFound`."""
-        self.get(image_id)
-        # The picture goes last: it carries its record, so a crash in between leaves it as it was.
-        self._sidecar(image_id).unlink(missing_ok=True)
-        self._png(image_id).unlink(missing_ok=True)
+    def thumbnail(self, image_id: str, size: int) -> Path:
+        """A WebP of a picture, its longer side of `size` pixels (256 or 512); made when it is first asked for.
 
-    def _png(self, image_id: str) -> Path:
-        return self.directory / f"{image_id}.png"
+        Raises `ImageNotFound`; `InvalidRequest` for another size and for a file that is no whole picture; `OSError`.
+        """
+        from tensors.pictures.thumbnails import Thumbnails
 
-    def _sidecar(self, image_id: str) -> Path:
-        return self.directory / f"{image_id}.json"
-
-    def _ids_on_disk(self) -> Iterator[str]:
         try:
-            with os.scandir(self.directory) as entries:
-                for entry in entries:
-                    stem, extension = os.path.splitext(entry.name)
-                    if extension == ".png" and _ID.fullmatch(stem):
-                        yield stem
+            return Thumbnails(self.directory).of(self.path(image_id), size)
         except FileNotFoundError:
-            return
+            raise ImageNotFound(f"image {image_id!r} not found", hint="tsr images list") from None
 
-    def _record(self, image_id: str) -> Image | None:
-        """What is known of a picture that is there."""
-        if not self._png(image_id).is_file():
-            return None
-        return self._from_sidecar(image_id) or self._from_png(image_id)
+    def reindex(self) -> int:
+        """Read all files again. Returns how many pictures there are. Raises `LibraryError`."""
+        self._indexed(self._watch.look_anew)
+        return self.count()
 
-    def _owner(self, image_id: str) -> Image | None:
+    # Pictures are changed, deleted and restored.
+
+    def edit(self, image_id: str, edit: ImageEdit) -> Image:
+        """Change what people say about a picture; the file itself stays. Raises `ImageNotFound`, `OSError`."""
+        with self._changing() as changed:
+            image = self.get(image_id)
+            edited = replace(
+                image,
+                tags=image.tags if edit.tags is None else tuple(dict.fromkeys(edit.tags)),
+                notes=image.notes if edit.notes is None else edit.notes,
+                rating=image.rating if edit.rating is None else edit.rating or None,
+                favourite=image.favourite if edit.favourite is None else edit.favourite,
+            )
+            changed.add(image_id)
+            write_atomic(self._folder.sidecar(image_id), records.encode(edited))
+            return edited
+
+    def delete(self, image_id: str) -> None:
+        """Move a picture to the trash. Its id stays its own. Raises `ImageNotFound`, `OSError`."""
+        with self._changing() as changed:
+            self._to_trash(image_id, changed)
+
+    def restore(self, image_id: str) -> Image:
+        """Take a picture out of the trash. It has another id when a file was given its own meanwhile.
+
+        Raises `ImageNotFound`, `OSError`.
+        """
+        with self._changing() as changed:
+            image = self._trash.get(image_id)
+            others = (name for name in candidates(image.created, image.settings.seed) if not self._is_taken(name))
+            name = next(others) if self._folder.holds(image_id) else image_id
+            changed.add(name)
+            self._trash.give_back(image_id, name)
+            return self.get(name)
+
+    def trash(self, *, limit: int, cursor: str | None) -> Page[Image]:
+        """Records of what is in the trash, with the time of that; the last deleted first. Raises `InvalidRequest`."""
+        _check_limit(limit)
+        return self._trash.list(limit=limit, cursor=cursor)
+
+    def purge(self, *, trash_days: float) -> tuple[str, ...]:
+        """Remove for good what was deleted so many days ago or earlier. Returns ids. Raises `OSError`."""
+        before = time.time_ns() - int(trash_days * 86_400_000_000_000)
+        with self._changing():
+            expired = [deleted.id for deleted in self._trash.content() if deleted.when <= before]
+            for name in expired:
+                self._trash.remove(name)
+        return tuple(expired)
+
+    # What nobody does by hand.
+
+    def cleanup(self, policy: Policy, *, dry_run: bool = False) -> Cleaning:
+        """Remove what a policy does not keep, and say what that is. Raises `LibraryError`, `OSError`."""
+        from tensors.pictures import cleanup
+        from tensors.types.gallery import Cleaning
+
+        with self._changing() as changed:
+            kept = frozenset(image.id for image in self._trash.records() if image.favourite)
+            plan = cleanup.plan(self._rows(), self._trash.content(), policy, now=time.time_ns(), kept=kept)
+            if not dry_run:
+                for name in (*plan.trash, *plan.drop):
+                    self._to_trash(name, changed)
+                for name in (*plan.purge, *plan.drop):
+                    self._trash.remove(name)
+        removed = (*plan.purge, *plan.drop)
+        gone = frozenset(removed)
+        trashed = tuple(name for name in plan.trash if name not in gone)
+        return Cleaning(trashed=trashed, removed=removed, freed=plan.freed, size=plan.size)
+
+    def gc(
+        self, inputs: Path | None = None, *, named: Collection[str] = (), age: float = 3600, dry_run: bool = False
+    ) -> Garbage:
+        """Remove files that belong to nothing, and say which. What is younger than `age` seconds stays.
+
+        `inputs` is the folder of input pictures, if it is to be looked at; `named` those that jobs still need, as
+        `sha256:...`. Raises `LibraryError`, `OSError`.
+        """
+        from tensors.pictures.garbage import Litter, report
+        from tensors.pictures.thumbnails import Thumbnails
+
+        with self._changing():
+            litter = Litter(self._folder, self._trash.folder, Thumbnails(self.directory).path, inputs)
+            found = litter.find({*named, *(self._inputs() if inputs else ())}, age=age)
+            said = report(found)
+            if not dry_run:
+                for path in (path for paths in found.values() for path in paths):
+                    path.unlink(missing_ok=True)
+        return said
+
+    def _inputs(self) -> Iterator[str]:
+        """The inputs that pictures were made from, those in the trash included."""
+        self._indexed(self._watch.look)
+        with self._store.reading() as connection:
+            yield from index.inputs(connection)
+        for image in self._trash.records():
+            yield from index.inputs_of(image)
+
+    def _rows(self) -> Sequence[index.Row]:
+        self._indexed(self._watch.look)
+        with self._store.reading() as connection:
+            return index.rows(connection)
+
+    def _to_trash(self, image_id: str, changed: set[str]) -> None:
+        from tensors.pictures.thumbnails import Thumbnails
+
+        image = self.get(image_id)
+        changed.add(image_id)
+        self._trash.take(image)
+        Thumbnails(self.directory).remove(image_id)
+
+    @contextmanager
+    def _changing(self) -> Iterator[set[str]]:
+        """Change files as the only one; the block adds the names of the pictures that it changed."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with locked(self._trash.folder.path), self._watch.noting() as changed:
+            yield changed
+
+    def _is_taken(self, name: str) -> bool:
+        return self._folder.holds(name) or self._trash.holds(name)
+
+    def _owner(self, name: str) -> Image | None:
         """The record of what has a name already, if it is one of ours; a sidecar that a crash left out is made good."""
-        record = self._from_sidecar(image_id)
-        if record is None and (record := self._from_png(image_id)):
-            write_atomic(self._sidecar(image_id), _encode(record))
+        path = self._folder.picture(name)
+        if path is None:
+            return None
+        record = self._folder.beside(name, str(path))
+        if record is None and (record := self._folder.inside(name, str(path))):
+            write_atomic(self._folder.sidecar(name), records.encode(record))
         return record
 
-    def _from_sidecar(self, image_id: str) -> Image | None:
+    def _same_file(self, incoming: Incoming) -> Image | None:
+        """A picture that is here already: imported before, or made here."""
+        with self._store.reading() as connection:
+            names = index.with_sha256(connection, incoming.image.sha256 or "")
+        for name in itertools.chain(names, candidates(incoming.image.created, incoming.image.settings.seed)):
+            path = self._folder.picture(name)
+            if path and path.read_bytes() == incoming.data and (record := self._owner(name)):
+                return record
+            if not self._is_taken(name) and name not in names:
+                return None
+        return None
+
+    def _indexed(self, ask: Callable[[], T]) -> T:
         try:
-            return self._here(image_id, self._sidecar(image_id).read_bytes())
-        except (OSError, *NOT_THAT_JSON):
-            return None
-
-    def _from_png(self, image_id: str) -> Image | None:
-        try:
-            return self._here(image_id, read_text(self._png(image_id).read_bytes()).get(RECORD_KEY, ""))
-        except (OSError, NotPng, *NOT_THAT_JSON):
-            return None
-
-    def _here(self, image_id: str, record: bytes | str) -> Image:
-        """A record with the name and place the picture has now: folders are moved, files are copied."""
-        return replace(msgspec.json.decode(record, type=Image), id=image_id, path=str(self._png(image_id)))
+            return ask()
+        except IndexDamaged:
+            # It was put aside: there is a new one now.
+            return ask()
 
 
-def _ids(created: str, seed: int) -> Iterator[str]:
-    """The names a picture may get, best first."""
-    first = f"{compact(created)}_{seed}"
-    yield first
-    for number in itertools.count(2):
-        yield f"{first}-{number}"
-
-
-def _encode(image: Image) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(image), indent=2)
-
-
-def _texts(image: Image) -> dict[str, str]:
-    return {"parameters": infotext(image), RECORD_KEY: msgspec.json.encode(image).decode()}
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidRequest(f"limit must be between 1 and {MAX_LIMIT}, not {limit}")

@@ -106,7 +106,7 @@ class LocalTensors:
     def _gallery(self) -> Gallery:
         from tensors.gallery import Gallery
 
-        return Gallery(self._config.gallery_dir)
+        return Gallery(self._config.gallery_dir, self._config.gallery_index)
 
     def generate(self, request: GenerateRequest, *, idempotency_key: str | None = None, detach: bool = False) -> Job:
         from tensors.clock import now

@@ -92,7 +92,7 @@ class Worker:
         return cls(
             fleet.pool,
             fleet.remedies,
-            gallery=Gallery(config.gallery_dir),
+            gallery=Gallery(config.gallery_dir, config.gallery_index),
             checkpoints=Checkpoints(config, library, shelf),
             shelf=shelf,
             inputs=inputs,

@@ -192,12 +192,12 @@ class Busy:
 
 def test_who_is_refused_while_another_makes_the_library_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     patient = Busy(3)
-    database_module._write_ahead(patient)  # type: ignore[arg-type]
+    database_module.write_ahead(patient)  # type: ignore[arg-type]
     assert patient.left == 0
     monkeypatch.setattr(database_module, "BUSY_SECONDS", 0)
     for refused in (Busy(1000), Busy(1, sqlite3.SQLITE_IOERR)):
         with pytest.raises(sqlite3.OperationalError, match="refused"):
-            database_module._write_ahead(refused)  # type: ignore[arg-type]
+            database_module.write_ahead(refused)  # type: ignore[arg-type]
 
 
 # Transactions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import multiprocessing
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from gallery_samples import JPEG, PNG, STEM, WHEN, all_of, image, names
 from hypothesis import given
 from hypothesis import strategies as st
 from power_cuts import cut_short
@@ -24,62 +24,12 @@ from tensors.errors import ImageNotFound, InvalidRequest
 from tensors.gallery import RECORD_KEY, Gallery
 from tensors.infotext import infotext
 from tensors.png import NotPng, read_text
-from tensors.types.gallery import Image
-from tensors.types.generation import Settings, UsedModel
-
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC")
-WHEN = "2026-11-22T18:49:01.123Z"
-STEM = "20261122-184901-123"
-SETTINGS = Settings(
-    prompt="a cat, 猫",
-    negative_prompt="",
-    model=UsedModel(name="shapes", family="shapes"),
-    width=64,
-    height=64,
-    steps=1,
-    cfg_scale=2.0,
-    sampler="euler",
-    scheduler="discrete",
-    seed=0,
-)
-
-
-def image(job: str = "job", index: int = 0, *, created: str = WHEN, seed: int = 7) -> Image:
-    return Image(
-        id="",
-        created=created,
-        job=job,
-        index=index,
-        width=1,
-        height=1,
-        settings=replace(SETTINGS, seed=seed),
-        engine="sd-server 1",
-        tsr="0.1.0",
-        path="",
-    )
+from tensors.types.gallery import Image, ImageEdit, ImageQuery
 
 
 @pytest.fixture
 def gallery(tmp_path: Path) -> Gallery:
     return Gallery(tmp_path / "gallery")
-
-
-def names(gallery: Gallery) -> list[str]:
-    return sorted(path.name for path in gallery.directory.iterdir())
-
-
-def all_of(gallery: Gallery, limit: int = 500) -> list[Image]:
-    """Every record, page by page."""
-    found: list[Image] = []
-    cursor = None
-    while True:
-        page = gallery.list(limit=limit, cursor=cursor)
-        found.extend(page.items)
-        assert len(page.items) == limit or page.next_cursor is None
-        if page.next_cursor is None:
-            return found
-        assert cursor is None or page.next_cursor < cursor
-        cursor = page.next_cursor
 
 
 def test_a_picture_is_saved_with_its_record_inside_and_beside(gallery: Gallery) -> None:
@@ -143,6 +93,7 @@ def test_a_foreign_file_under_our_name_is_not_touched(gallery: Gallery) -> None:
         assert foreign.read_bytes() == data
         assert all_of(gallery) == [saved]
         gallery.delete(saved.id)
+        gallery.purge(trash_days=0)
     with pytest.raises(ImageNotFound):
         gallery.get(f"{STEM}_7")
 
@@ -180,7 +131,7 @@ def test_paging_shows_every_picture_once_newest_first(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
-        gallery = Gallery(Path(folder))
+        gallery = Gallery(Path(folder) / "gallery")
         saved = {
             gallery.save(image(job, index, created=from_epoch_ms(moment), seed=seed), PNG)
             for job, index, moment, seed in pictures
@@ -279,17 +230,33 @@ def test_a_full_disk_leaves_no_half_picture(gallery: Gallery, monkeypatch: pytes
 
 
 def _save(folder: Path) -> None:
-    Gallery(folder).save(image(), PNG)
+    Gallery(folder / "gallery").save(image(), PNG)
 
 
 def _delete(folder: Path) -> None:
-    Gallery(folder).delete(f"{STEM}_7")
+    Gallery(folder / "gallery").delete(f"{STEM}_7")
+
+
+def _restore(folder: Path) -> None:
+    Gallery(folder / "gallery").restore(f"{STEM}_7")
+
+
+def _edit(folder: Path) -> None:
+    Gallery(folder / "gallery").edit(f"{STEM}_7", ImageEdit(tags=("new",), notes="dear", favourite=True))
+
+
+def _import(folder: Path) -> None:
+    Gallery(folder / "gallery").import_file(JPEG, created=WHEN, tags=("new",))
+
+
+def _reindex(folder: Path) -> None:
+    Gallery(folder / "gallery").reindex()
 
 
 def cut(work: Callable[[Path], object], prepared: Path, tmp_path: Path) -> list[Gallery]:
     folder = tmp_path / "cut"
     folder.mkdir()
-    return [Gallery(copy) for copy in cut_short(work, prepared, folder)]
+    return [Gallery(copy / "gallery") for copy in cut_short(work, prepared, folder)]
 
 
 def test_a_power_cut_while_saving_leaves_no_picture_or_a_whole_one(tmp_path: Path) -> None:
@@ -309,13 +276,81 @@ def test_a_power_cut_while_saving_leaves_no_picture_or_a_whole_one(tmp_path: Pat
     assert set(counts) == {0, 1}
 
 
-def test_a_power_cut_while_deleting_leaves_the_picture_or_nothing(tmp_path: Path) -> None:
-    saved = Gallery(tmp_path / "prepared").save(image(), PNG)
+Whereabouts = tuple[list[Image], list[Image]]
+
+
+def whereabouts(gallery: Gallery) -> Whereabouts:
+    """What is in the gallery and what is in the trash, wherever on disk that is, and whenever it came there."""
+    there = gallery.trash(limit=500, cursor=None).items
+    return [replace(one, path="") for one in all_of(gallery)], [replace(one, path="", deleted=None) for one in there]
+
+
+@pytest.mark.parametrize("work", [_delete, _restore])
+def test_a_power_cut_leaves_a_picture_in_the_gallery_or_in_the_trash_with_its_record(
+    work: Callable[[Path], None], tmp_path: Path
+) -> None:
+    gallery = Gallery(tmp_path / "prepared" / "gallery")
+    saved = gallery.edit(gallery.import_file(JPEG, created=WHEN).image.id, ImageEdit(notes="dear"))
+    renamed = f"{STEM}_7"
+    for extension in (".jpg", ".json"):
+        (gallery.directory / f"{saved.id}{extension}").rename(gallery.directory / f"{renamed}{extension}")
+    saved = replace(gallery.get(renamed), path="")
+    if work is _restore:
+        gallery.delete(renamed)
+    gallery.close()
     states = []
-    for gallery in cut(_delete, tmp_path / "prepared", tmp_path):
-        states.append([replace(found, path="") for found in all_of(gallery)])
-        assert states[-1] or names(gallery) == []
-    assert states == [[replace(saved, path="")], [replace(saved, path="")], []]
+    for copy in cut(work, tmp_path / "prepared", tmp_path):
+        states.append(whereabouts(copy))
+        assert states[-1] in (([saved], []), ([], [saved]))
+        # Whatever is there now can go the other way.
+        if states[-1][0]:
+            copy.delete(renamed)
+            assert whereabouts(copy) == ([], [saved])
+        copy.restore(renamed)
+        assert whereabouts(copy) == ([saved], [])
+    here: Whereabouts = ([saved], [])
+    there: Whereabouts = ([], [saved])
+    first, last = (here, there) if work is _delete else (there, here)
+    moved = states.index(last)
+    assert moved > 0
+    assert states == [first] * moved + [last] * (len(states) - moved)
+
+
+def test_a_power_cut_while_editing_leaves_the_old_record_or_the_new_one(tmp_path: Path) -> None:
+    gallery = Gallery(tmp_path / "prepared" / "gallery")
+    old = replace(gallery.save(image(), PNG), path="")
+    gallery.close()
+    new = replace(old, tags=("new",), notes="dear", favourite=True)
+    states = []
+    for copy in cut(_edit, tmp_path / "prepared", tmp_path):
+        (listed,) = all_of(copy)
+        states.append(replace(listed, path=""))
+        assert copy.get(old.id) == listed
+        assert bool(copy.find(ImageQuery(tags=("new",)), limit=5, cursor=None).items) == (states[-1] == new)
+    assert states == [old] * states.index(new) + [new] * (len(states) - states.index(new))
+    assert states[0] == old
+
+
+def test_a_power_cut_while_importing_leaves_no_picture_or_a_whole_one(tmp_path: Path) -> None:
+    (tmp_path / "prepared").mkdir()
+    counts = []
+    for copy in cut(_import, tmp_path / "prepared", tmp_path):
+        counts.append(len(all_of(copy)))
+        for found in all_of(copy):
+            assert (Path(found.path).read_bytes(), found.tags) == (JPEG, ("new",))
+        again = copy.import_file(JPEG, created=WHEN, tags=("new",))
+        assert (all_of(copy), again.new) == ([again.image], not counts[-1])
+        assert again.image.id == f"{STEM}_0"
+    assert counts == sorted(counts)
+    assert set(counts) == {0, 1}
+
+
+def test_a_power_cut_while_reindexing_loses_nothing(tmp_path: Path) -> None:
+    gallery = Gallery(tmp_path / "prepared" / "gallery")
+    saved = [replace(gallery.save(image(seed=seed), PNG), path="") for seed in (3, 2, 1)]
+    gallery.close()
+    for copy in cut(_reindex, tmp_path / "prepared", tmp_path):
+        assert [replace(one, path="") for one in all_of(copy)] == saved
 
 
 def _save_many(folder: Path, writer: str, count: int) -> list[Image]:

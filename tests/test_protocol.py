@@ -35,7 +35,7 @@ from tensors.server.app import create_app
 from tensors.server.body import GenerateBody, read_body
 from tensors.types.base import Page
 from tensors.types.download import DownloadRequest
-from tensors.types.gallery import Image
+from tensors.types.gallery import Image, ImageEdit, ImageQuery
 from tensors.types.generation import GenerateRequest, Hires, Lora
 from tensors.types.jobs import Job
 from tensors.types.library import CacheRequest, FileEdit, LinkRequest, ScanRequest
@@ -178,7 +178,7 @@ OTHER_REQUESTS = {
 
 
 # What has bounds of its own is tested below with values that keep them.
-BOUNDED = (Page, GenerateRequest, *OTHER_REQUESTS)
+BOUNDED = (Page, GenerateRequest, ImageEdit, ImageQuery, *OTHER_REQUESTS)
 WIRE_TYPES = [cls for cls in wire_types().values() if cls not in BOUNDED]
 
 

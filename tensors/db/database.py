@@ -65,7 +65,7 @@ class Database:
             from tensors.db.migrate import check_ours
 
             check_ours(self, VERSION)
-        _write_ahead(self.connection)
+        write_ahead(self.connection)
         self.connection.executescript(_PRAGMAS)
         if not current:
             from tensors.db.migrate import migrate, migrations
@@ -146,7 +146,7 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
+def write_ahead(connection: sqlite3.Connection) -> None:
     """Let readers and a writer work at the same time. Where the file system cannot do that, SQLite does without."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

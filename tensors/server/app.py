@@ -41,7 +41,7 @@ def create_app(config: Config, *, url: str, keys: Sequence[str] = ()) -> FastAPI
         library = Library(config, confined=True)
         worker = await Worker.of(config, library)
         queue = JobQueue(config, worker, library)
-        pictures = Gallery(config.gallery_dir)
+        pictures = Gallery(config.gallery_dir, config.gallery_index)
         lookup, downloader = Lookup(config, library), Downloader(config, library)
         lineup = Lineup(worker.shelf, worker.checkpoints, worker.pool.holders)
         app.state.core = ServerCore(config, worker, queue, pictures, library, downloader, lookup, lineup, url)
