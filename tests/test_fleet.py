@@ -9,7 +9,7 @@ import pytest
 
 from tensors.config import Config, load_config
 from tensors.engines.fleet import assemble, needs_engine, resting
-from tensors.errors import EngineNotInstalled
+from tensors.errors import ConfigError, EngineNotInstalled
 from tensors.inputs import Inputs
 
 
@@ -78,3 +78,10 @@ async def test_what_is_assembled_has_the_limits_of_the_settings(config: Any, fak
 async def test_without_an_engine_a_process_is_none(config: Any, tmp_path: Path) -> None:
     with pytest.raises(EngineNotInstalled):
         await assemble(config(), Inputs(tmp_path / "inputs"))
+
+
+async def test_arguments_that_are_not_the_owners_to_set_are_refused(
+    config: Any, fake_engine: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="has --listen-port: where it listens is tsr's to choose"):
+        await assemble(config('[engine]\narguments = ["--listen-port", "1"]\n'), Inputs(tmp_path / "inputs"))

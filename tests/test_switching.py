@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 from conftest import Server, StartServer, running
 from observe import EngineLog, drawing, engine_pid, eventually, is_gone, last_event, pixels, small, wait_for
@@ -108,6 +109,18 @@ def test_a_switch_loads_and_is_kept_over_a_restart(start: Callable[..., Server],
         engine_pid(client)
         assert client.status().engine.model == "other"
     assert loaded(log) == ["shapes", "other", "other"]
+
+
+def test_over_http_a_switch_can_be_waited_for(start: Callable[..., Server]) -> None:
+    server = start()
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
+        waited = http.post("/api/models/switch", json={"model": "other", "wait": True})
+        assert (waited.status_code, waited.json()["state"]) == (200, "succeeded")
+        assert waited.json()["switch"] == {"model": "other", "backend": "engine"}
+        assert http.get("/api/models/active").json()["loaded"] == ["engine"]
+        queued = http.post("/api/models/switch", json={"model": "shapes"})
+        assert (queued.status_code, queued.json()["kind"]) == (202, "switch")
+        assert http.post("/api/models/switch", json={"model": "othre", "wait": True}).status_code == 404
 
 
 def test_what_cannot_be_switched_to_is_refused_before_anything_is_ended(client: TsrClient) -> None:

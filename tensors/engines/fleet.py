@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tensors.config import Config
-from tensors.engine_settings import BackendSettings
+from tensors.engine_settings import BackendSettings, check_arguments
 from tensors.engines.backend import Backend
 from tensors.engines.binary import find_engine
 from tensors.engines.memory import memory_of
@@ -47,8 +47,10 @@ def needs_engine(config: Config) -> bool:
 async def assemble(config: Config, inputs: Inputs) -> Fleet:
     """The backends of the settings, and the containers that Docker shows.
 
-    Raises `EngineNotInstalled`, and `EngineStartFailed` when Docker cannot be asked.
+    Raises `EngineNotInstalled`, `ConfigError` for arguments that are tsr's to set, and `EngineStartFailed` when Docker
+    cannot be asked.
     """
+    check_arguments(config["engine.arguments"], "engine.arguments")
     binary = find_engine(config) if needs_engine(config) else None
     # Containers do not tell; what the system shows of its cards is right for them.
     accelerator = binary.accelerator if binary else "vulkan"

@@ -37,9 +37,21 @@ class GenerateBody(GenerateRequest):
         return GenerateRequest(**{field.name: getattr(self, field.name) for field in fields(GenerateRequest)})
 
 
+@request
+class SwitchBody(SwitchRequest):
+    """A switch, and how to answer it."""
+
+    wait: bool = False
+    """Answer when the model is loaded; otherwise at once, with the job."""
+
+    def switch(self) -> SwitchRequest:
+        """What to load, without how to answer."""
+        return SwitchRequest(model=self.model, backend=self.backend)
+
+
 BODIES = (
     GenerateBody,
-    SwitchRequest,
+    SwitchBody,
     UnloadRequest,
     ScanRequest,
     LinkRequest,
@@ -93,8 +105,9 @@ def schemas() -> dict[str, Any]:
         schema = _adapter(kind).json_schema(ref_template=_REFERENCES)
         found |= {**schema.pop("$defs", {}), kind.__name__: schema}
     # pydantic finds the docs of the fields that a class adds, not of those it inherits.
-    for name, described in _adapter(GenerateRequest).json_schema()["properties"].items():
-        found[GenerateBody.__name__]["properties"][name]["description"] = described["description"]
+    for body, asked in ((GenerateBody, GenerateRequest), (SwitchBody, SwitchRequest)):
+        for name, described in _adapter(asked).json_schema()["properties"].items():
+            found[body.__name__]["properties"][name]["description"] = described["description"]
     return found
 
 

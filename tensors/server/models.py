@@ -12,12 +12,13 @@ from starlette.responses import Response, StreamingResponse
 from tensors.engines.journal import KEPT, Journal
 from tensors.errors import InvalidRequest
 from tensors.server.answers import Json
-from tensors.server.body import body_of, described_as
+from tensors.server.body import SwitchBody, body_of, described_as
 from tensors.server.core import Core, ServerCore
+from tensors.server.success import success_of
 from tensors.types.backends import LogLine
 from tensors.types.base import Page
 from tensors.types.jobs import Job
-from tensors.types.models import LoraEntry, ModelEntry, SwitchRequest, UnloadRequest
+from tensors.types.models import LoraEntry, ModelEntry, UnloadRequest
 from tensors.types.server import EngineStatus
 
 router = APIRouter(prefix="/api", tags=["models"])
@@ -37,10 +38,19 @@ def active_model(core: Core) -> Response:
     return Json(core.lineup.active())
 
 
-@router.post("/models/switch", response_model=Job, status_code=202, openapi_extra=described_as("SwitchRequest"))
-async def switch_model(core: Core, request: Annotated[SwitchRequest, Depends(body_of(SwitchRequest))]) -> Response:
-    """Load a model, and take it from now on for requests that name none. Answers with the job that loads it."""
-    return Json(await core.queue.submit_switch(request), status_code=202)
+@router.post(
+    "/models/switch",
+    response_model=Job,
+    responses={202: {"model": Job, "description": "Queued, when `wait` is false"}},
+    openapi_extra=described_as("SwitchBody"),
+)
+async def switch_model(core: Core, body: Annotated[SwitchBody, Depends(body_of(SwitchBody))]) -> Response:
+    """Load a model, and take it for requests that name none. With `wait` the answer comes when it is there."""
+    job = await core.queue.submit_switch(body.switch())
+    if not body.wait:
+        return Json(job, status_code=202)
+    await success_of(core, job.id)
+    return Json(await core.queue.get(job.id))
 
 
 @router.post("/models/unload", response_model=Page[EngineStatus], openapi_extra=described_as("UnloadRequest"))

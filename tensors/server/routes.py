@@ -10,12 +10,13 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from tensors.errors import InvalidRequest, JobCancelled, JobFailed, ServerUnreachable, TsrError, from_wire
+from tensors.errors import InvalidRequest
 from tensors.server.answers import Json
 from tensors.server.body import GenerateBody, body_of, described_as
 from tensors.server.core import Core, ServerCore
+from tensors.server.success import success_of
 from tensors.types.gallery import Image
-from tensors.types.jobs import Generated, JobEvent
+from tensors.types.jobs import Generated
 from tensors.types.server import Health, Status, Version
 
 router = APIRouter(prefix="/api")
@@ -57,34 +58,9 @@ async def generate(
     job = await core.queue.submit(body.drawing(), idempotency_key=idempotency_key)
     if not body.wait:
         return Json(Generated(job=job), status_code=202)
-    last = await _last_event(core, job.id)
-    _raise_unless_succeeded(job.id, last)
+    last = await success_of(core, job.id)
     images = [await run_in_threadpool(_image, core, image_id, body.return_base64) for image_id in last.images]
     return Json(Generated(job=await core.queue.get(job.id), images=tuple(images)))
-
-
-async def _last_event(core: ServerCore, job_id: str) -> JobEvent:
-    last: JobEvent | None = None
-    async for batch in core.queue.follow(job_id):
-        last = batch[-1][0] if batch else last
-    if last is None or not last.last:
-        raise ServerUnreachable(
-            f"the server is stopping; job {job_id} goes on when it is back", hint=f"tsr jobs watch {job_id}"
-        )
-    return last
-
-
-def _raise_unless_succeeded(job_id: str, event: JobEvent) -> None:
-    if event.state == "cancelled":
-        raise JobCancelled(f"job {job_id} was cancelled")
-    if event.error:
-        error = from_wire({"error": {**_plain(event), "details": {"job": job_id}}}, status=500)
-        raise error if type(error) is not TsrError else JobFailed(error.message, hint=error.hint)
-
-
-def _plain(event: JobEvent) -> dict[str, str | None]:
-    assert event.error
-    return {"code": event.error.code, "message": event.error.message, "hint": event.error.hint}
 
 
 def _image(core: ServerCore, image_id: str, with_file: bool) -> Image:

@@ -14,6 +14,7 @@ import uvicorn
 from tensors.checkpoints import Checkpoints
 from tensors.config import Config
 from tensors.discovery import ServerLock
+from tensors.engine_settings import check_arguments
 from tensors.engines.binary import find_engine
 from tensors.engines.fleet import needs_engine
 from tensors.errors import ConfigError, TsrError
@@ -69,13 +70,14 @@ def serve(config: Config, ready: Callable[[str], None]) -> None:
     """Serve until a signal says stop; `ready` hears the URL when requests are answered.
 
     Raises:
-        ConfigError: for a public address without an API key.
+        ConfigError: for a public address without an API key, and arguments of the engine that are tsr's to set.
         AlreadyRunning: when another server has this data directory.
         EngineNotInstalled, ModelNotFound: before anything is started.
     """
     # The command line has made the collector wait for more than a server's memory should grow by.
     gc.set_threshold(*_COLLECT)
     check_bind(config)
+    check_arguments(config["engine.arguments"], "engine.arguments")
     if needs_engine(config):
         find_engine(config)
     library = Library(config)
