@@ -182,9 +182,7 @@ class Shelf:
         asked = self._clock()
         view = self._view(database, noun)
         row = self._look_up(database, view, name, several=False)
-        # A file of the user's that nobody has looked for yet may have the name of one that ships.
-        unsure = self._looked is None and row is not None and row.candidate.id in view.builtin
-        if row is None or unsure or not _is_unchanged(row):
+        if row is None or not _is_unchanged(row):
             self._look_through(asked, row and row.candidate.directory)
             view = self._view(database, noun)
             row = self._look_up(database, view, name, several=True)
