@@ -31,7 +31,8 @@ def settings(two_backends: Backends, tmp_path: Path) -> Path:
         f"loras = [{json.dumps(str(two_backends.loras))}]",
         "[engine]",
         f"docker = {json.dumps(two_backends.docker.url)}",
-        'model = "shapes"',
+        # Its path: the containers do not see the one that ships.
+        f"model = {json.dumps(str(two_backends.shapes.path))}",
         # The model that ships is of no family that the labels name; `lumina` is one that needs no other files.
         *("[engine.backends.pony]", 'container = "pony"', 'families = ["shapes"]'),
         *("[engine.backends.flux]", 'container = "flux"', 'families = ["lumina"]'),
