@@ -13,16 +13,15 @@ import httpx
 import msgspec
 
 from tensors.errors import ServerUnreachable
-from tensors.png import SIGNATURE
+from tensors.remote_images import RemoteImages
 from tensors.remote_models import RemoteBackends, RemoteModels
 from tensors.session import LONG, Session, given, part
-from tensors.types.base import Deleted, Page
+from tensors.types.base import Page
 from tensors.types.catalog import Found, Model, ModelDetails
 from tensors.types.download import DownloadPlan, DownloadRequest
 from tensors.types.files import File, FileDetails, Triggers
-from tensors.types.gallery import Image
 from tensors.types.generation import GenerateRequest
-from tensors.types.jobs import Generated, Job, JobEvent
+from tensors.types.jobs import Generated, Happening, Job, JobEvent
 from tensors.types.library import (
     CacheRequest,
     Duplicates,
@@ -92,28 +91,6 @@ class RemoteJobs:
                     f"{self._http.url} stopped telling about job {job_id}", hint=f"tsr jobs watch {job_id}"
                 )
             time.sleep(min(0.25 * 2**failures, 5.0))
-
-
-class RemoteImages:
-    """`tensors.service.Images` on a server."""
-
-    def __init__(self, http: Session) -> None:
-        self._http = http
-
-    def list(self, *, limit: int = 20, cursor: str | None = None) -> Page[Image]:
-        return self._http.get("/api/images", Page[Image], params=given(limit=limit, cursor=cursor))
-
-    def get(self, image_id: str) -> Image:
-        return self._http.get(f"/api/images/{part(image_id)}/meta", Image)
-
-    def read(self, image_id: str) -> bytes:
-        png = self._http.call("GET", f"/api/images/{part(image_id)}").content
-        if not png.startswith(SIGNATURE):
-            raise self._http.not_tsr("that is no PNG")
-        return png
-
-    def delete(self, image_id: str) -> Deleted:
-        return self._http.delete(f"/api/images/{part(image_id)}", Deleted)
 
 
 class RemoteDb:
@@ -293,6 +270,18 @@ class TsrClient:
                 raise
             response = self._http.call("POST", "/api/generate", content=body, headers=headers)
         return self._http.decode(response.content, Generated).job
+
+    def events(self) -> Iterator[Happening]:
+        self.health()
+        return self._events()
+
+    def _events(self) -> Iterator[Happening]:
+        with self._http.listening("/api/events") as messages:
+            for message in messages:
+                if message.event == "job":
+                    yield Happening(job=self._http.decode(message.data, JobEvent))
+                elif message.event == "image":
+                    yield self._http.decode(message.data, Happening)
 
     def health(self) -> Health:
         return self._http.get("/api/health", Health)

@@ -28,7 +28,7 @@ class Setting:
     key: str
     """Dotted path in the file, such as `server.port`."""
     kind: str
-    """`str`, `int`, `path`, `strs` or `paths`."""
+    """`str`, `int`, `bool`, `size`, `path`, `strs` or `paths`."""
     default: Any
     doc: str
     env: tuple[str, ...] = ()
@@ -113,6 +113,15 @@ SETTINGS = (
     ),
     Setting("jobs.keep_days", "int", 30, "Days after which finished jobs are forgotten; pictures stay."),
     Setting("gallery.directory", "path", None, "Where pictures are kept."),
+    Setting(
+        "gallery.max_size",
+        "size",
+        None,
+        "Bytes the gallery may have, such as `200 GB`: beyond, the oldest pictures go.",
+    ),
+    Setting("gallery.max_age", "int", 0, "Days after which pictures go to the trash; 0: they stay."),
+    Setting("gallery.keep_favourites", "bool", True, "Neither age nor size takes favourites."),
+    Setting("gallery.trash_days", "int", 30, "Days after which what is in the trash is removed; 0: it stays."),
 )
 
 _PARSERS: Mapping[str, Callable[[Any], Any]]
@@ -221,6 +230,28 @@ def _int(value: Any) -> int:
     return int(value)
 
 
+_TRUTHS = {"true": True, "false": False}
+
+
+def _bool(value: Any) -> bool:
+    # The environment and the command line have words only.
+    return value if isinstance(value, bool) else _TRUTHS[value]
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?B)?", re.ASCII)
+_UNITS: Mapping[str, int] = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _size(value: Any) -> int:
+    """Bytes, also from `200 GB`, in powers of 1000."""
+    if isinstance(value, str) and (parts := _SIZE.fullmatch(value.upper())):
+        return round(float(parts[1]) * _UNITS[parts[2] or ""])
+    number = _int(value)
+    if number < 0:
+        raise ValueError
+    return number
+
+
 def _str(value: Any) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError
@@ -240,6 +271,8 @@ def _path(value: Any) -> Path:
 
 _PARSERS = {
     "int": _int,
+    "bool": _bool,
+    "size": _size,
     "str": _str,
     "strs": _strs,
     "path": _path,
@@ -247,6 +280,8 @@ _PARSERS = {
 }
 _WANTED = {
     "int": "a whole number",
+    "bool": "true or false",
+    "size": "a number of bytes, such as 200 GB",
     "str": "a text",
     "strs": "a list of texts",
     "path": "a path",
@@ -259,7 +294,7 @@ def parse_value(setting: Setting, raw: Any, source: str) -> Any:
     shown = "" if setting.secret else f", not {raw!r}"
     try:
         value = _PARSERS[setting.kind](raw)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, KeyError, RuntimeError):
         # RuntimeError: the home of a user that is not there (`~nobody/models`).
         raise ConfigError(f"{setting.key} in {source} must be {_WANTED[setting.kind]}{shown}") from None
     if setting.kind == "int" and not setting.least <= value <= setting.most:

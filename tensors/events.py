@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
+from tensors.feed import Feed
 from tensors.types.gallery import Image
 from tensors.types.jobs import ErrorInfo, JobEvent, Progress
 
@@ -24,8 +25,11 @@ Event = tuple[JobEvent, bytes]
 class JobLog:
     """The events of one job, for use in one event loop."""
 
-    def __init__(self, job: str) -> None:
+    def __init__(self, job: str, *, kind: str = "generate", feed: Feed | None = None) -> None:
+        """`feed` hears it too."""
         self.job = job
+        self.kind = kind
+        self._feed = feed
         self.images: tuple[str, ...] = ()
         self._events: list[Event] = []
         self._dropped = 0
@@ -45,8 +49,12 @@ class JobLog:
     def publish(self, state: str, progress: Progress | None = None, error: ErrorInfo | None = None) -> None:
         """Tell all listeners."""
         seq = self._dropped + len(self._events) + 1
-        event = JobEvent(seq=seq, job=self.job, state=state, progress=progress, images=self.images, error=error)
+        event = JobEvent(
+            seq=seq, job=self.job, kind=self.kind, state=state, progress=progress, images=self.images, error=error
+        )
         self._events.append((event, msgspec.json.encode(event)))
+        if self._feed:
+            self._feed.tell("job", self._events[-1][1])
         if len(self._events) > 2 * _KEPT_EVENTS:
             del self._events[:-_KEPT_EVENTS]
             self._dropped = event.seq - _KEPT_EVENTS
@@ -57,6 +65,8 @@ class JobLog:
         """A picture was saved; the next event names it."""
         if image.id not in self.images:
             self.images = (*self.images, image.id)
+            if self._feed:
+                self._feed.tell_image("saved", image)
 
     async def follow(self) -> AsyncIterator[Event]:
         """The present state, then every event until the last."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -11,25 +10,9 @@ from typing import Any
 
 from tensors.errors import ConfigError
 from tensors.types.generation import Hires
+from tensors.types.models import Defaults
 
 TABLE = "model-defaults.toml"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defaults:
-    """What a family's pictures are drawn with when nothing else is said."""
-
-    width: int
-    height: int
-    steps: int
-    cfg_scale: float
-    sampler: str
-    scheduler: str
-    negative_prompt: str = ""
-    clip_skip: int | None = None
-    guidance: float | None = None
-    hires: Hires | None = None
-    """Only for requests that leave the size open too: who asks for 64x64 gets 64x64."""
 
 
 def _table() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tensors.atomic import create_atomic, write_atomic
 from tensors.errors import ImageNotFound, InvalidRequest
@@ -29,7 +29,7 @@ from tensors.pictures.trash import Trash
 from tensors.pictures.watch import Watch
 from tensors.png import with_text
 from tensors.types.base import Page
-from tensors.types.gallery import Image, ImageEdit, ImageQuery
+from tensors.types.gallery import Image, ImageEdit, ImageQuery, Imported
 
 if TYPE_CHECKING:
     from tensors.pictures.cleanup import Policy
@@ -37,18 +37,10 @@ if TYPE_CHECKING:
     from tensors.types.gallery import Cleaning, Garbage
     from tensors.types.recipe import Recipe
 
-__all__ = ["RECORD_KEY", "Gallery", "Imported"]
+__all__ = ["RECORD_KEY", "Gallery"]
 
 T = TypeVar("T")
 MAX_LIMIT = 500
-
-
-class Imported(NamedTuple):
-    """A picture that was to be imported."""
-
-    image: Image
-    new: bool
-    """False when the same file was there already."""
 
 
 class Gallery:
@@ -115,9 +107,9 @@ class Gallery:
     ) -> Imported:
         """Store a picture made elsewhere as it is. The same file is stored once.
 
-        What tsr wrote into it tells how it was made; of others `recipe` does. Their time is `created` (RFC 3339), or
-        else the file's time of change, or now. `tags` are added. Raises `InvalidRequest` for what is no whole PNG, JPEG
-        or WebP, and `OSError`.
+        How it was made is what the file tells; of others' files `recipe`, where it is given. Their time is `created`
+        (RFC 3339), or else the file's time of change, or now. `tags` are added. Raises `InvalidRequest` for what is no
+        whole PNG, JPEG or WebP, and `OSError`.
         """
         from tensors.pictures import intake
 
@@ -126,7 +118,7 @@ class Gallery:
         with self._changing() as changed:
             self._indexed(lambda: self._watch.refresh(patient=False))
             if there := self._same_file(incoming):
-                return Imported(there, new=False)
+                return Imported(image=there, new=False)
             for name in candidates(image.created, image.settings.seed):
                 if self._is_taken(name):
                     continue
@@ -140,14 +132,20 @@ class Gallery:
                     self._folder.sidecar(name).unlink()
                     continue
                 changed.add(name)
-                return Imported(named, new=True)
+                return Imported(image=named, new=True)
         raise AssertionError("there is always another name")
 
     # Pictures are found.
 
-    def list(self, *, limit: int, cursor: str | None) -> Page[Image]:
-        """Records, newest first. `cursor` is the id of the last one seen. Raises `InvalidRequest`."""
-        return self.find(search.EVERYTHING, limit=limit, cursor=cursor)
+    def list(
+        self, query: ImageQuery | None = None, *, deleted: bool = False, limit: int, cursor: str | None
+    ) -> Page[Image]:
+        """See `tensors.service.Images.list`."""
+        if not deleted:
+            return self.find(query or search.EVERYTHING, limit=limit, cursor=cursor)
+        if query not in (None, search.EVERYTHING):
+            raise InvalidRequest("what is in the trash cannot be searched")
+        return self.trash(limit=limit, cursor=cursor)
 
     def find(self, query: ImageQuery, *, limit: int, cursor: str | None) -> Page[Image]:
         """Records of the pictures that fit, newest first. `cursor` is the id of the last one seen.
@@ -208,6 +206,25 @@ class Gallery:
         except FileNotFoundError:
             raise ImageNotFound(f"image {image_id!r} not found", hint="tsr images list") from None
 
+    def export(self, query: ImageQuery | None = None, *, ids: tuple[str, ...] = ()) -> Iterator[bytes]:
+        """See `tensors.service.Images.export`."""
+        from tensors.pictures.export import zipped
+
+        # The first is looked for before the first byte: afterwards nothing can be refused any more.
+        pictures = iter([self.get(image_id) for image_id in ids]) if ids else self._every(query or search.EVERYTHING)
+        first = next(pictures, None)
+        if first is None:
+            raise ImageNotFound("there is no picture to export", hint="tsr images list")
+        return zipped(itertools.chain([first], pictures), self._folder)
+
+    def _every(self, query: ImageQuery) -> Iterator[Image]:
+        cursor = None
+        while True:
+            page = self.find(query, limit=MAX_LIMIT, cursor=cursor)
+            yield from page.items
+            if (cursor := page.next_cursor) is None:
+                return
+
     def reindex(self) -> int:
         """Read all files again. Returns how many pictures there are. Raises `LibraryError`."""
         self._indexed(self._watch.look_anew)
@@ -252,15 +269,6 @@ class Gallery:
         """Records of what is in the trash, with the time of that; the last deleted first. Raises `InvalidRequest`."""
         _check_limit(limit)
         return self._trash.list(limit=limit, cursor=cursor)
-
-    def purge(self, *, trash_days: float) -> tuple[str, ...]:
-        """Remove for good what was deleted so many days ago or earlier. Returns ids. Raises `OSError`."""
-        before = time.time_ns() - int(trash_days * 86_400_000_000_000)
-        with self._changing():
-            expired = [deleted.id for deleted in self._trash.content() if deleted.when <= before]
-            for name in expired:
-                self._trash.remove(name)
-        return tuple(expired)
 
     # What nobody does by hand.
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 from tensors.checks import INJECTION, refusal
 from tensors.errors import InvalidRequest
-from tensors.families import Defaults, defaults_for, load_families
+from tensors.families import defaults_for, load_families
 from tensors.fitting import fits
 from tensors.inputs import Inputs
 from tensors.samplers import hires_upscaler, sampler_and_scheduler
 from tensors.shelf import Shelf, usable
 from tensors.types.generation import MAX_SEED, GenerateRequest, Hires, Lora, Settings, UsedLora, UsedModel
-from tensors.types.models import LoraEntry, ModelEntry
+from tensors.types.models import Defaults, LoraEntry, ModelEntry
 
 _LORA_TAG = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
 _BEFORE_COMMA = re.compile(r"[ \t]+(?:<lora:[^<>]*>[ \t]*)+(?=,)", re.IGNORECASE)

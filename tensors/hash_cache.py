@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,10 @@ Known = Callable[[Path, str], str | None]
 
 def _nothing(path: Path, kind: str) -> None:
     """Nobody knows anything."""
+
+
+def _key(kind: str, path: Path, stat: os.stat_result) -> str:
+    return f"{kind} {stat.st_size} {stat.st_mtime_ns} {path.resolve()}"
 
 
 class HashCache:
@@ -36,6 +41,11 @@ class HashCache:
         """The file's AutoV3, None when it has none. Raises `OSError`."""
         return self._remembered("autov3", path, autov3_of)
 
+    def known(self, path: Path, kind: str) -> str | None:
+        """The hash of a kind (`sha256`, `autov3`) as far as it is known: the file is not read. Raises `OSError`."""
+        stat = path.stat()
+        return self._library(path, kind) or self._load().get(_key(kind, path, stat))
+
     def _load(self) -> dict[str, str | None]:
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=dict[str, str | None])
@@ -47,7 +57,7 @@ class HashCache:
         stat = path.stat()
         if told := self._library(path, kind):
             return told
-        key = f"{kind} {stat.st_size} {stat.st_mtime_ns} {path.resolve()}"
+        key = _key(kind, path, stat)
         with self._lock:
             known = self._load()
         if key in known:

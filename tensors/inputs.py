@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import io
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -83,7 +84,12 @@ class Inputs:
         checked = [None if text is None else self._check(field, text, mode) for field, text, mode in pictures]
         for reference, png in filter(None, checked):
             path = self._path(reference)
-            if png and not path.is_file():
+            try:
+                # As young as if it were new: what nothing names yet is not to be swept up.
+                os.utime(path)
+            except FileNotFoundError:
+                if not png:
+                    raise refusal([("picture", "names a stored picture that has just gone")]) from None
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(path, png)
         return [one and one[0] for one in checked]

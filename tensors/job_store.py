@@ -166,6 +166,13 @@ def _parse(cursor: str) -> _Place:
     return int(stored), created, job_id
 
 
+def needed_inputs(lister: Lister) -> set[str]:
+    """The input pictures of jobs that have not ended, as `sha256:...`."""
+    jobs = map(job_of, lister(name=["generate"], status=UNFINISHED))
+    named = ((job.settings.init_image, job.settings.mask) for job in jobs if job.settings)
+    return {reference for pair in named for reference in pair if reference}
+
+
 class StoredJobs:
     """The jobs of a server that is not running."""
 
@@ -178,6 +185,10 @@ class StoredJobs:
         """Jobs newest first."""
         lister = self._client.list_workflows
         return page_of(lister, kind=kind, state=state, limit=limit, cursor=cursor, live=self._as_it_is)
+
+    def needed_inputs(self) -> set[str]:
+        """See `needed_inputs`."""
+        return needed_inputs(self._client.list_workflows)
 
     def get(self, job_id: str) -> Job:
         """One job. Raises `JobNotFound`."""

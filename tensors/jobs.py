@@ -26,14 +26,17 @@ import msgspec
 from dbos import DBOS, SetWorkflowID, WorkflowStatus
 
 from tensors.atomic import write_atomic
+from tensors.caretaker import Caretaker
 from tensors.clock import now
 from tensors.config import Config
 from tensors.downloads.downloader import Downloader
 from tensors.errors import IdempotencyConflict, JobNotFound, QueueFull
 from tensors.events import Event, JobLog
+from tensors.feed import Entry, Feed
+from tensors.gallery import Gallery
 from tensors.generation import resolve
 from tensors.inputs import Inputs
-from tensors.job_store import UNFINISHED, JsonSerializer, job_of, open_store, page_of
+from tensors.job_store import UNFINISHED, JsonSerializer, job_of, needed_inputs, open_store, page_of
 from tensors.library import Library
 from tensors.lines import Lines
 from tensors.live import LiveJob
@@ -71,14 +74,15 @@ _RECOVERY_PATIENCE = 30.0
 class JobQueue:
     """Accepts jobs, lets them run, and tells what happens to them. For one event loop."""
 
-    def __init__(self, config: Config, worker: Worker, library: Library) -> None:
+    def __init__(self, config: Config, worker: Worker, library: Library, gallery: Gallery) -> None:
+        self.feed = Feed()
         self._config = config
         self._worker = worker
         self._inputs = Inputs(config.data_dir / "inputs")
         self._store = open_store(config.data_dir / "jobs.db")
         self._library = library
         self._downloader = Downloader(config, library)
-        self._tasks = Tasks(self._the_worker, library, self._downloader)
+        self._tasks = Tasks(self._the_worker, library, self._downloader, Caretaker(config, gallery))
         self._lines = Lines(downloads_at_once=config["downloads.at_once"])
         self._live: dict[str, LiveJob] = {}
         self._paused = PausedJobs(config.data_dir)
@@ -114,10 +118,7 @@ class JobQueue:
             if status.workflow_id not in self._live:
                 self._live[status.workflow_id] = self._new(status.workflow_id, status.name)
                 self._recovering.add(status.workflow_id)
-        self._background = [
-            asyncio.create_task(self._open_when_recovered()),
-            asyncio.create_task(self._forget_old_jobs()),
-        ]
+        self._background = [asyncio.create_task(self._open_when_recovered())]
 
     def _workflow(self, kind: str) -> Any:
         @DBOS.workflow(name=kind, max_recovery_attempts=MAX_RECOVERIES)
@@ -139,6 +140,7 @@ class JobQueue:
     def close_listeners(self) -> None:
         """End every `follow`; the server is about to stop."""
         self._closing.set()
+        self.feed.close()
 
     @property
     def waiting(self) -> int:
@@ -254,7 +256,11 @@ class JobQueue:
         return live
 
     def _new(self, job_id: str, kind: str) -> LiveJob:
-        return LiveJob(job_id, kind=kind, paused=job_id in self._paused)
+        return LiveJob(job_id, kind=kind, paused=job_id in self._paused, feed=self.feed)
+
+    def present(self) -> Sequence[Entry]:
+        """The states of all jobs that have not ended, for listeners of the feed."""
+        return [("job", live.log.latest[1]) for live in self._live.values()]
 
     async def follow(self, job_id: str, *, heartbeat: float | None = None) -> AsyncIterator[Sequence[Event] | None]:
         """A job's present state and then what happens to it, as it happens; None after `heartbeat` quiet seconds.
@@ -398,14 +404,17 @@ class JobQueue:
                 self._recovering.discard(job.id)
                 self._end(job.id, self._live[job.id].log, job.state, job.error)
 
-    async def _forget_old_jobs(self) -> None:
-        while True:
-            cutoff = datetime.now(UTC) - timedelta(days=self._config["jobs.keep_days"])
-            while old := await DBOS.list_workflows_async(
-                completed_before=cutoff.isoformat(), limit=200, load_input=False, load_output=False
-            ):
-                await DBOS.delete_workflows_async([status.workflow_id for status in old])
-            await asyncio.sleep(24 * 3600)
+    async def needed_inputs(self) -> set[str]:
+        """The input pictures of jobs that have not ended, as `sha256:...`."""
+        return await asyncio.to_thread(needed_inputs, DBOS.list_workflows)
+
+    async def forget_old_jobs(self) -> None:
+        """Delete what has ended longer ago than the settings keep it."""
+        cutoff = datetime.now(UTC) - timedelta(days=self._config["jobs.keep_days"])
+        while old := await DBOS.list_workflows_async(
+            completed_before=cutoff.isoformat(), limit=200, load_input=False, load_output=False
+        ):
+            await DBOS.delete_workflows_async([status.workflow_id for status in old])
 
 
 def _with_event(job: Job, event: JobEvent) -> Job:

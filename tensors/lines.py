@@ -14,10 +14,11 @@ class Lines:
     def __init__(self, *, downloads_at_once: int) -> None:
         self._cataloguing = Turns()
         self._downloading = Turns(at_once=downloads_at_once)
+        self._tidying = Turns()
 
     def of(self, kind: str) -> Turns:
         """The line for a kind of job."""
-        return self._downloading if kind == "download" else self._cataloguing
+        return {"download": self._downloading, "cleanup": self._tidying}.get(kind, self._cataloguing)
 
     def open(self) -> None:
         """Let the first ones in."""
@@ -26,4 +27,4 @@ class Lines:
 
     @property
     def _all(self) -> tuple[Turns, ...]:
-        return self._cataloguing, self._downloading
+        return self._cataloguing, self._downloading, self._tidying

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tensors.checkpoints import Checkpoints
 from tensors.errors import LibraryError, ModelNotFound
+from tensors.families import defaults_for
 from tensors.fitting import fits as fits_family
+from tensors.samplers import SAMPLERS, SCHEDULERS, UPSCALERS
 from tensors.shelf import Shelf
 from tensors.types.base import Page
-from tensors.types.models import LoraEntry, ModelEntry
+from tensors.types.models import LoraEntry, ModelEntry, Options
+
+if TYPE_CHECKING:
+    from tensors.engines.sd_server import Capabilities
 
 Holders = Callable[[str], tuple[str, ...]]
 """The backends that have a model, by its name."""
@@ -55,6 +61,21 @@ class Lineup:
         only = model.family if fits and model else None
         page = self._shelf.loras(query=query, family=family, fits=only, limit=limit, cursor=cursor)
         return replace(page, items=tuple(_fitted(entry, model) for entry in page.items))
+
+    def options(
+        self, model: str | None, capabilities: Callable[[str], Capabilities | None] = lambda _m: None
+    ) -> Options:
+        """See `tensors.service.Models.options`. `capabilities`: of an engine that has the model, by its name."""
+        entry = self._shelf.model(model) if model else self._checkpoints.active()
+        known = capabilities(entry.name)
+        return Options(
+            model=entry.name,
+            family=entry.family,
+            defaults=defaults_for(entry.family),
+            samplers=tuple(known.samplers if known and known.samplers else SAMPLERS),
+            schedulers=tuple(known.schedulers if known and known.schedulers else SCHEDULERS),
+            upscalers=tuple(known.upscalers if known and known.upscalers else UPSCALERS),
+        )
 
     def _active(self) -> ModelEntry | None:
         try:

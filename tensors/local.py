@@ -11,39 +11,17 @@ from tensors.config import Config
 from tensors.errors import IdempotencyConflict, NeedsServer
 
 if TYPE_CHECKING:
-    from tensors.gallery import Gallery
+    from collections.abc import Iterator
+
     from tensors.local_db import LocalDb
     from tensors.local_downloads import LocalDownloads
+    from tensors.local_images import LocalImages
     from tensors.local_jobs import LocalJobs
     from tensors.local_models import LocalBackends, LocalModels
     from tensors.lookup import Lookup
-    from tensors.types.base import Deleted, Page
-    from tensors.types.gallery import Image
     from tensors.types.generation import GenerateRequest
-    from tensors.types.jobs import Job
+    from tensors.types.jobs import Happening, Job
     from tensors.types.server import EngineStatus, Health, Status, Version
-
-
-class LocalImages:
-    """`tensors.service.Images` on this machine's gallery."""
-
-    def __init__(self, gallery: Gallery) -> None:
-        self._gallery = gallery
-
-    def list(self, *, limit: int = 20, cursor: str | None = None) -> Page[Image]:
-        return self._gallery.list(limit=limit, cursor=cursor)
-
-    def get(self, image_id: str) -> Image:
-        return self._gallery.get(image_id)
-
-    def read(self, image_id: str) -> bytes:
-        return self._gallery.path(image_id).read_bytes()
-
-    def delete(self, image_id: str) -> Deleted:
-        from tensors.types.base import Deleted
-
-        self._gallery.delete(image_id)
-        return Deleted(id=image_id)
 
 
 class LocalTensors:
@@ -65,7 +43,11 @@ class LocalTensors:
     @cached_property
     def images(self) -> LocalImages:
         """The gallery."""
-        return LocalImages(self._gallery)
+        from tensors.local_images import LocalImages
+
+        return LocalImages(
+            self._config, db=self.db, jobs=self.jobs, models=self.models, engine=lambda: self.version().engine
+        )
 
     @cached_property
     def db(self) -> LocalDb:
@@ -102,12 +84,6 @@ class LocalTensors:
 
         return LocalBackends(self._config)
 
-    @cached_property
-    def _gallery(self) -> Gallery:
-        from tensors.gallery import Gallery
-
-        return Gallery(self._config.gallery_dir, self._config.gallery_index)
-
     def generate(self, request: GenerateRequest, *, idempotency_key: str | None = None, detach: bool = False) -> Job:
         from tensors.clock import now
         from tensors.engines.binary import find_engine
@@ -135,6 +111,9 @@ class LocalTensors:
             self._keyed[idempotency_key] = (request, job)
         return job
 
+    def events(self) -> Iterator[Happening]:
+        raise NeedsServer("without a server nothing happens between commands", hint="tsr serve")
+
     def health(self) -> Health:
         from tensors.types.server import Health
 
@@ -151,7 +130,7 @@ class LocalTensors:
             backends=self.backends.list().items,
             queued=0,
             running=0,
-            images=self._gallery.count(),
+            images=self.images.gallery.count(),
             data_dir=str(self._config.data_dir),
         )
 

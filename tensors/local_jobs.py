@@ -51,6 +51,14 @@ class LocalJobs:
         with closing(stored):
             return stored.list(kind=kind, state=state, limit=limit, cursor=cursor)
 
+    def needed_inputs(self) -> set[str]:
+        """The input pictures of jobs that wait for a server, as `sha256:...`."""
+        stored = self._stored()
+        if stored is None:
+            return set()
+        with closing(stored):
+            return stored.needed_inputs()
+
     def get(self, job_id: str) -> Job:
         if job_id in self._inline:
             return self._inline[job_id].job

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tensors.shelf import Shelf
     from tensors.types.backends import LogLine
     from tensors.types.jobs import Job
-    from tensors.types.models import LoraEntry, ModelEntry, SwitchRequest, UnloadRequest
+    from tensors.types.models import LoraEntry, ModelEntry, Options, SwitchRequest, UnloadRequest
     from tensors.types.server import EngineStatus
 
 
@@ -67,6 +67,9 @@ class LocalModels:
 
     def unload(self, request: UnloadRequest) -> Page[EngineStatus]:
         raise NeedsServer("without a server no model stays loaded", hint="tsr serve")
+
+    def options(self, model: str | None = None) -> Options:
+        return self._lineup.options(model)
 
     def loras(
         self,

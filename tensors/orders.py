@@ -9,15 +9,17 @@ import msgspec
 
 from tensors.errors import JobFinished
 from tensors.types.download import DownloadReport, DownloadRequest
+from tensors.types.gallery import Cleaning, CleanupRequest
 from tensors.types.generation import GenerateRequest, Settings
 from tensors.types.jobs import ErrorInfo, Job
 from tensors.types.library import CacheReport, CacheRequest, LinkReport, LinkRequest, ScanReport, ScanRequest
 from tensors.types.models import SwitchReport, SwitchRequest
 
-KINDS = ("generate", "switch", "scan", "link", "cache", "download")
+KINDS = ("generate", "switch", "scan", "link", "cache", "download", "cleanup")
 """Of jobs."""
 
-LibraryRequest = ScanRequest | LinkRequest | CacheRequest | DownloadRequest
+LibraryRequest = ScanRequest | LinkRequest | CacheRequest | DownloadRequest | CleanupRequest
+"""Work that needs no engine."""
 AnyRequest = GenerateRequest | SwitchRequest | LibraryRequest
 
 
@@ -34,6 +36,7 @@ class Ordered:
     cache: CacheRequest | None = None
     download: DownloadRequest | None = None
     switch: SwitchRequest | None = None
+    cleanup: CleanupRequest | None = None
 
     @property
     def kind(self) -> str:
@@ -44,6 +47,8 @@ class Ordered:
             return "switch"
         if self.download:
             return "download"
+        if self.cleanup:
+            return "cleanup"
         return "scan" if self.scan else "link" if self.link else "cache"
 
     @property
@@ -66,6 +71,7 @@ class Outcome:
     cache: CacheReport | None = None
     download: DownloadReport | None = None
     switch: SwitchReport | None = None
+    cleanup: Cleaning | None = None
 
 
 def order_switch(request: SwitchRequest, *, created: str) -> Ordered:
@@ -85,6 +91,8 @@ def order_library(request: LibraryRequest, *, created: str) -> Ordered:
             return Ordered(created=created, fingerprint=fingerprint, cache=request)
         case DownloadRequest():
             return Ordered(created=created, fingerprint=fingerprint, download=request)
+        case CleanupRequest():
+            return Ordered(created=created, fingerprint=fingerprint, cleanup=request)
 
 
 def fingerprint_of(request: AnyRequest) -> str:
@@ -110,4 +118,5 @@ def finished(job: Job, outcome: Outcome) -> Job:
         cache=outcome.cache,
         download=outcome.download,
         switch=outcome.switch,
+        cleanup=outcome.cleanup,
     )

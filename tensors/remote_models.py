@@ -11,7 +11,7 @@ from tensors.session import Session, given, part
 from tensors.types.backends import LogLine
 from tensors.types.base import Page
 from tensors.types.jobs import Job
-from tensors.types.models import LoraEntry, ModelEntry, SwitchRequest, UnloadRequest
+from tensors.types.models import LoraEntry, ModelEntry, Options, SwitchRequest, UnloadRequest
 from tensors.types.server import EngineStatus
 
 
@@ -38,6 +38,9 @@ class RemoteModels:
 
     def unload(self, request: UnloadRequest) -> Page[EngineStatus]:
         return self._http.post("/api/models/unload", Page[EngineStatus], request)
+
+    def options(self, model: str | None = None) -> Options:
+        return self._http.get("/api/models/options", Options, params=given(model=model))
 
     def loras(
         self,

@@ -14,9 +14,18 @@ from tensors.types.base import Deleted, Page
 from tensors.types.catalog import Found, Model, ModelDetails
 from tensors.types.download import DownloadPlan, DownloadRequest
 from tensors.types.files import File, FileDetails, Triggers
-from tensors.types.gallery import Image
+from tensors.types.gallery import (
+    CleanupRequest,
+    Garbage,
+    GcRequest,
+    Image,
+    ImageEdit,
+    ImageQuery,
+    Imported,
+    Reindexed,
+)
 from tensors.types.generation import GenerateRequest
-from tensors.types.jobs import Job, JobEvent
+from tensors.types.jobs import Happening, Job, JobEvent
 from tensors.types.library import (
     CacheRequest,
     Duplicates,
@@ -28,7 +37,8 @@ from tensors.types.library import (
     ScanRequest,
     Update,
 )
-from tensors.types.models import LoraEntry, ModelEntry, SwitchRequest, UnloadRequest
+from tensors.types.models import LoraEntry, ModelEntry, Options, SwitchRequest, UnloadRequest
+from tensors.types.remake import Remake
 from tensors.types.server import EngineStatus, Health, Status, Version
 
 
@@ -72,19 +82,73 @@ class Jobs(Protocol):
 
 
 class Images(Protocol):
-    """Pictures in the gallery."""
+    """Pictures in the gallery. All raise `LibraryError` when its index cannot be used."""
 
-    def list(self, *, limit: int = 20, cursor: str | None = None) -> Page[Image]:
-        """Pictures, newest first. Raises `InvalidRequest` for a limit outside 1..500."""
+    def list(
+        self,
+        query: ImageQuery | None = None,
+        *,
+        deleted: bool = False,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[Image]:
+        """Pictures, newest first; with a query those that fit. `deleted`: the trash instead, the last deleted first.
+
+        Raises `InvalidRequest` for a limit outside 1..500, a foreign cursor, a date that is none, or a query of the
+        trash.
+        """
 
     def get(self, image_id: str) -> Image:
         """One picture's record. Raises `ImageNotFound`."""
 
     def read(self, image_id: str) -> bytes:
-        """The PNG file. Raises `ImageNotFound`."""
+        """The file: PNG, or for imported ones also JPEG or WebP. Raises `ImageNotFound`."""
+
+    def thumbnail(self, image_id: str, *, size: int = 256) -> bytes:
+        """A WebP, its longer side of `size` pixels: 256 or 512.
+
+        Raises `ImageNotFound`; `InvalidRequest` for another size and for a file that is no whole picture.
+        """
+
+    def edit(self, image_id: str, edit: ImageEdit) -> Image:
+        """Change tags, notes, rating or favourite. Raises `ImageNotFound`."""
 
     def delete(self, image_id: str) -> Deleted:
-        """Delete the file and its record. Raises `ImageNotFound`."""
+        """Move a picture to the trash. Raises `ImageNotFound`."""
+
+    def restore(self, image_id: str) -> Image:
+        """Take a picture out of the trash. Raises `ImageNotFound`."""
+
+    def import_file(self, data: bytes, *, created: str | None = None, tags: tuple[str, ...] = ()) -> Imported:
+        """Store a picture made elsewhere, with what its file tells of how; the same file is stored once.
+
+        `created`: RFC 3339; now when left out. `tags` are added. Raises `InvalidRequest` for what is no whole PNG, JPEG
+        or WebP, and for a time that is none.
+        """
+
+    def export(self, query: ImageQuery | None = None, *, ids: tuple[str, ...] = ()) -> Iterator[bytes]:
+        """A zip file of pictures and their records: those named, or else all that fit the query.
+
+        Raises `ImageNotFound` for an unknown id, and when there is nothing to export, before the first byte.
+        """
+
+    def remake(self, image_id: str) -> Remake:
+        """What draws a picture again, and what differs from when it was made. Raises `ImageNotFound`."""
+
+    def remake_file(self, data: bytes) -> Remake:
+        """What draws the picture in a PNG, JPEG or WebP of any program again, as far as its file tells.
+
+        Raises `InvalidRequest` for what is no picture, or does not tell.
+        """
+
+    def cleanup(self, request: CleanupRequest, *, detach: bool = False) -> Job:
+        """Remove what the settings of the gallery do not keep. `jobs.events` follows it."""
+
+    def gc(self, request: GcRequest) -> Garbage:
+        """Remove files that belong to nothing, older than an hour."""
+
+    def reindex(self) -> Reindexed:
+        """Read all files again."""
 
 
 class Models(Protocol):
@@ -124,6 +188,12 @@ class Models(Protocol):
         """End engines that are idle, to have their memory for something else. Returns how the backends are then.
 
         Raises `NotFound`, and `Conflict` for one that is in use or is somebody else's.
+        """
+
+    def options(self, model: str | None = None) -> Options:
+        """What a request for a model can say, and what it gets when it does not; of the active one when left out.
+
+        Raises `ModelNotFound`, `InvalidRequest`.
         """
 
     def loras(
@@ -341,6 +411,12 @@ class Tensors(Protocol):
             IdempotencyConflict: when the key was used for a different request.
             QueueFull: when too many jobs wait.
             NeedsServer: for `detach` without a server.
+        """
+
+    def events(self) -> Iterator[Happening]:
+        """Everything that happens to jobs and pictures from now on, after the states of the jobs that have not ended.
+
+        Raises `NeedsServer` without a server.
         """
 
     def health(self) -> Health:

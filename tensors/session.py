@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -61,14 +61,41 @@ class Session:
     def events(
         self, path: str, kind: type[T], *, silence: float | None = _EVENT_SILENCE, **options: Any
     ) -> Iterator[Iterator[T]]:
-        """What a stream of server-sent events tells. `silence`: seconds. Raises `TsrError` and `httpx.HTTPError`."""
+        """What a stream of server-sent events of one kind tells. See `listening`."""
+        with self.listening(path, silence=silence, **options) as messages:
+            yield (self.decode(message.data, kind) for message in messages)
+
+    @contextmanager
+    def listening(
+        self, path: str, *, silence: float | None = _EVENT_SILENCE, **options: Any
+    ) -> Iterator[Iterator[httpx_sse.ServerSentEvent]]:
+        """A stream of server-sent events. `silence`: seconds. Raises `TsrError` and `httpx.HTTPError`."""
         timeout = httpx.Timeout(silence, connect=5.0)
         with httpx_sse.connect_sse(self.session, "GET", path, timeout=timeout, **options) as source:
             if source.response.is_error:
                 source.response.read()
                 raise error_of(source.response)
             # A heartbeat, which is a comment, comes out of the library as an event without data.
-            yield (self.decode(message.data, kind) for message in source.iter_sse() if message.data)
+            yield (message for message in source.iter_sse() if message.data)
+
+    def stream(self, path: str, **options: Any) -> Iterator[bytes]:
+        """The bytes of a long answer as they come. What the server refuses is raised before the first."""
+        request = self.session.build_request("GET", path, timeout=LONG, **options)
+        try:
+            response = self.session.send(request, stream=True)
+            if response.is_error:
+                response.read()
+                raise error_of(response)
+        except httpx.HTTPError as error:
+            raise self.unreachable(error) from error
+        return self._rest(response)
+
+    def _rest(self, response: httpx.Response) -> Iterator[bytes]:
+        with closing(response):
+            try:
+                yield from response.iter_raw()
+            except httpx.HTTPError as error:
+                raise self.unreachable(error) from error
 
     def decode(self, content: bytes | str, kind: type[T]) -> T:
         try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from tensors.caretaker import Caretaker
 from tensors.downloads.downloader import Downloader
 from tensors.events import JobLog
 from tensors.library import Library, Report, Stop
@@ -25,11 +26,18 @@ _TELL_SECONDS = 0.1
 class Tasks:
     """Does what jobs ask for."""
 
-    def __init__(self, worker: Callable[[], Awaitable[Worker]], library: Library, downloader: Downloader) -> None:
+    def __init__(
+        self,
+        worker: Callable[[], Awaitable[Worker]],
+        library: Library,
+        downloader: Downloader,
+        caretaker: Caretaker,
+    ) -> None:
         """`worker` is asked for only when there is something to draw: it needs an engine."""
         self._worker = worker
         self._library = library
         self._downloader = downloader
+        self._caretaker = caretaker
 
     async def run(self, job_id: str, ordered: Ordered, log: JobLog) -> Outcome:
         """Do a job to its end, telling `log` how far it is.
@@ -57,6 +65,10 @@ class Tasks:
             log.publish("running", Progress(phase="looking up"))
             done = await _in_thread(log, partial(self._downloader.run, ordered.download))
             return Outcome(state="succeeded", download=done)
+        if ordered.cleanup:
+            log.publish("running", Progress(phase="cleaning"))
+            clean = asyncio.to_thread(self._caretaker.clean, ordered.cleanup)
+            return Outcome(state="succeeded", cleanup=await _to_its_end(clean, threading.Event()))
         log.publish("running", Progress(phase="matching" if ordered.link else "fetching"))
         if ordered.link:
             return Outcome(state="succeeded", link=await _in_thread(log, partial(self._library.run_link, ordered.link)))
@@ -72,7 +84,12 @@ async def _in_thread(log: JobLog, work: Callable[[Report, Stop], T]) -> T:
     def tell(progress: Progress) -> None:
         loop.call_soon_threadsafe(log.publish, "running", progress)
 
-    thread = asyncio.ensure_future(asyncio.to_thread(work, _Teller(tell), stopping.is_set))
+    return await _to_its_end(asyncio.to_thread(work, _Teller(tell), stopping.is_set), stopping)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T], stopping: threading.Event) -> T:
+    """Work in a thread; cancelled, `stopping` is set and the end of it awaited."""
+    thread = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(thread)
     except asyncio.CancelledError:

@@ -11,10 +11,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from tensors.caretaker import Caretaker
 from tensors.clock import now
 from tensors.config import Config
 from tensors.downloads.downloader import Downloader
 from tensors.engines.leftovers import end_leftovers
+from tensors.gallery import Gallery
 from tensors.library import Library
 from tensors.lines import Lines
 from tensors.live import LiveJob
@@ -120,7 +122,8 @@ class Workshop:
         self._lines = Lines(downloads_at_once=config["downloads.at_once"])
         self._lines.open()
         self._library = Library(config)
-        self._tasks = Tasks(self._a_worker, self._library, Downloader(config, self._library))
+        caretaker = Caretaker(config, Gallery(config.gallery_dir, config.gallery_index))
+        self._tasks = Tasks(self._a_worker, self._library, Downloader(config, self._library), caretaker)
         self._worker: Worker | None = None
         self._making = asyncio.Lock()
         self._called: list[Future[None]] = []

@@ -132,7 +132,9 @@ def test_what_a_newer_server_says_besides_is_passed_over(
 
 def test_a_picture_comes_as_its_bytes(server: respx.MockRouter, client: TsrClient) -> None:
     png = b"\x89PNG\r\n\x1a\n\0\xff"
-    server.get(f"/api/images/{IMAGE.id}").mock(return_value=httpx.Response(200, content=png))
+    server.get(f"/api/images/{IMAGE.id}").mock(
+        return_value=httpx.Response(200, content=png, headers={"Content-Type": "image/png"})
+    )
     assert client.images.read(IMAGE.id) == png
 
 
@@ -140,7 +142,7 @@ def test_a_picture_comes_as_its_bytes(server: respx.MockRouter, client: TsrClien
 def test_a_page_is_no_picture(server: respx.MockRouter, client: TsrClient, status: int) -> None:
     """A proxy's login page must not be saved as a PNG file."""
     server.get("/api/images/1").mock(return_value=httpx.Response(status, html="<html>log in</html>"))
-    with pytest.raises(TsrError, match=f"^{URL} answered with something else than tsr does: that is no PNG"):
+    with pytest.raises(TsrError, match=f"^{URL} answered with something else than tsr does: that is no picture"):
         client.images.read("1")
 
 

@@ -52,6 +52,8 @@ def test_environment_over_file_over_default_and_flags_over_all(file: Path, monke
 VALID: dict[str, tuple[Any, str, Any]] = {
     "str": ('"text"', "text", "text"),
     "int": ("7", "7", 7),
+    "bool": ("false", "false", False),
+    "size": ('"2 GB"', "2gb", 2_000_000_000),
     "path": ('"/somewhere"', "/somewhere", Path("/somewhere")),
     "strs": ('["a", "b"]', "a, b,", ("a", "b")),
     "paths": ('["/a", "/b"]', "/a,/b", (Path("/a"), Path("/b"))),
@@ -84,6 +86,8 @@ def test_every_setting_is_read_from_the_file_and_from_its_variables(
 INVALID = {
     "str": ("5", '""', "[]", "true", '"\\u0000"'),
     "int": ('"many"', "1.5", "true", "[1]", "-2", "2147483648", "inf", "nan"),
+    "bool": ('"maybe"', "1", "[]", '""'),
+    "size": ('"many"', '"-1 GB"', '"1 PB"', "true", "1.5", "-2", "[1]", "nan"),
     "path": ("5", '""', '"~nobody-of-that-name/x"'),
     "strs": ("5", "[1]", '[""]', "{ a = 1 }"),
     "paths": ("5", "[1]", '["~nobody-of-that-name/x"]'),

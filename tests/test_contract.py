@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
+import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from conftest import Server
+from gallery_samples import JPEG, WHEN
 from observe import PROMPT, pixels, small
 from palette import colours
 from serving import picture_base64
@@ -22,6 +25,7 @@ from tensors.connect import connect
 from tensors.errors import IdempotencyConflict, InvalidRequest, JobFinished, NeedsServer, TsrError
 from tensors.local import LocalTensors
 from tensors.service import Tensors
+from tensors.types.gallery import Cleaning, CleanupRequest, GcRequest, ImageEdit, ImageQuery
 from tensors.types.generation import MAX_STEPS, GenerateRequest, Hires, Lora
 from tensors.types.jobs import Generated
 
@@ -142,6 +146,63 @@ def test_the_gallery_lists_and_deletes_in_the_same_way(sides: Sides) -> None:
         assert newest_first[1] not in tensors.images.list().items
 
 
+def empty_trash(tensors: Tensors) -> Cleaning:
+    job = tensors.images.cleanup(CleanupRequest(empty_trash=True))
+    *_, last = tensors.jobs.events(job.id)
+    assert last.state == "succeeded"
+    ended = tensors.jobs.get(job.id)
+    assert ended.cleanup
+    return ended.cleanup
+
+
+def test_pictures_change_go_and_come_back_in_the_same_way(sides: Sides) -> None:
+    seen = []
+    for tensors in (sides.local, sides.remote):
+        empty_trash(tensors)
+        fox, owl = drawn(tensors, small(prompt="a fox", seed=1, batch_size=2)).images
+        told: list[Any] = [tensors.images.edit(fox.id, ImageEdit(tags=("best", "one more"), rating=5, favourite=True))]
+        for query in (
+            ImageQuery(text="fox", tags=("best", "one more")),
+            ImageQuery(rating=5, favourite=True, seed=1, width=64),
+            ImageQuery(favourite=False),
+            ImageQuery(tags=("worst",)),
+        ):
+            told.append(tensors.images.list(replace(query, job=fox.job)))
+        assert tensors.images.thumbnail(owl.id, size=512)[8:12] == b"WEBP"
+        tensors.images.delete(owl.id)
+        (deleted,) = tensors.images.list(deleted=True).items
+        assert deleted.deleted
+        told += [replace(deleted, deleted=None), tensors.images.restore(owl.id), tensors.images.list(deleted=True)]
+        imported = tensors.images.import_file(JPEG, created=WHEN, tags=("new",))
+        assert tensors.images.read(imported.image.id) == JPEG
+        told += [imported, tensors.images.import_file(JPEG)]
+        tensors.images.delete(imported.image.id)
+        assert empty_trash(tensors).removed == (imported.image.id,)
+        told += [tensors.images.list(deleted=True), tensors.images.gc(GcRequest(dry_run=True))]
+        assert tensors.images.reindex().images == tensors.status().images >= 2
+        with zipfile.ZipFile(io.BytesIO(b"".join(tensors.images.export(ImageQuery(tags=("best",)))))) as archive:
+            assert archive.namelist() == [f"{fox.id}.png", f"{fox.id}.json"]
+            assert archive.read(f"{fox.id}.png") == tensors.images.read(fox.id)
+        seen.append(comparable(told))
+    assert seen[0] == seen[1]
+
+
+def test_a_picture_is_made_again_in_the_same_way(sides: Sides) -> None:
+    seen = []
+    for tensors in (sides.local, sides.remote):
+        (image,) = drawn(tensors, small(seed=4, negative_prompt="fog", sampler="DPM++ 2M Karras")).images
+        again = tensors.images.remake(image.id)
+        assert (again.differences, again.missing, again.image) == ((), (), image.id)
+        (copy,) = drawn(tensors, again.request).images
+        assert copy.settings == image.settings
+        from_file = tensors.images.remake_file(tensors.images.read(image.id))
+        assert from_file.request == again.request
+        # A running engine may have more of them.
+        options = replace(tensors.models.options(), samplers=(), schedulers=(), upscalers=())
+        seen.append(comparable([replace(again, image=None), from_file, options]))
+    assert seen[0] == seen[1]
+
+
 def test_health_version_and_status_have_the_same_form(sides: Sides) -> None:
     health = sides.both(lambda tensors: tensors.health())
     assert health[0] == health[1]
@@ -173,6 +234,15 @@ REFUSALS: dict[str, Callable[[Tensors], Any]] = {
     "images-limit-501": lambda t: t.images.list(limit=501),
     "images-cursor": lambda t: t.images.list(cursor="../x"),
     "images-no-cursor": lambda t: t.images.list(cursor=""),
+    "images-trash-query": lambda t: t.images.list(ImageQuery(text="x"), deleted=True),
+    "images-trash-cursor": lambda t: t.images.list(deleted=True, cursor="x"),
+    "images-no-date": lambda t: t.images.list(ImageQuery(since="soon")),
+    "images-none-to-export": lambda t: t.images.export(ImageQuery(text="nothing of this kind")),
+    "images-no-picture": lambda t: t.images.import_file(b"GIF89a"),
+    "images-no-time": lambda t: t.images.import_file(JPEG, created="soon"),
+    "images-no-recipe": lambda t: t.images.remake_file(JPEG),
+    "images-nothing-to-remake": lambda t: t.images.remake_file(b"GIF89a"),
+    "options-model": lambda t: t.models.options("shape"),
     "jobs-state": lambda t: t.jobs.list(state="done"),
     "jobs-kind": lambda t: t.jobs.list(kind="paint"),
     "jobs-no-kind": lambda t: t.jobs.list(kind=""),
@@ -196,6 +266,11 @@ BY_ID: dict[str, Callable[[Tensors, str], Any]] = {
     "images.get": lambda t, unknown: t.images.get(unknown),
     "images.read": lambda t, unknown: t.images.read(unknown),
     "images.delete": lambda t, unknown: t.images.delete(unknown),
+    "images.thumbnail": lambda t, unknown: t.images.thumbnail(unknown),
+    "images.edit": lambda t, unknown: t.images.edit(unknown, ImageEdit(rating=3)),
+    "images.restore": lambda t, unknown: t.images.restore(unknown),
+    "images.remake": lambda t, unknown: t.images.remake(unknown),
+    "images.export": lambda t, unknown: t.images.export(ids=(unknown,)),
     "jobs.get": lambda t, unknown: t.jobs.get(unknown),
     "jobs.cancel": lambda t, unknown: t.jobs.cancel(unknown),
     "jobs.pause": lambda t, unknown: t.jobs.pause(unknown),

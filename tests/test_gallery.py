@@ -23,6 +23,7 @@ from tensors.clock import from_epoch_ms
 from tensors.errors import ImageNotFound, InvalidRequest
 from tensors.gallery import RECORD_KEY, Gallery
 from tensors.infotext import infotext
+from tensors.pictures.cleanup import Policy
 from tensors.png import NotPng, read_text
 from tensors.types.gallery import Image, ImageEdit, ImageQuery
 
@@ -93,7 +94,7 @@ def test_a_foreign_file_under_our_name_is_not_touched(gallery: Gallery) -> None:
         assert foreign.read_bytes() == data
         assert all_of(gallery) == [saved]
         gallery.delete(saved.id)
-        gallery.purge(trash_days=0)
+        gallery.cleanup(Policy(trash_days=0))
     with pytest.raises(ImageNotFound):
         gallery.get(f"{STEM}_7")
 

@@ -20,8 +20,9 @@ from tensors.clock import now
 from tensors.errors import ImageNotFound, InvalidRequest
 from tensors.gallery import Gallery
 from tensors.pictures import thumbnails
+from tensors.pictures.cleanup import Policy
 from tensors.png import with_text
-from tensors.types.gallery import Image, ImageEdit, ImageQuery
+from tensors.types.gallery import Image, ImageEdit, ImageQuery, Imported
 from tensors.types.generation import UsedLora, UsedModel
 from tensors.types.recipe import Hash, Named, Recipe, RecipeHires, RecipeLora
 
@@ -152,10 +153,10 @@ def test_purge_removes_what_was_deleted_long_ago(gallery: Gallery) -> None:
     gallery.delete(new.id)
     moment = (gallery.directory / ".trash" / f"{new.id}.json").stat().st_mtime_ns - 8 * 86_400_000_000_000
     os.utime(gallery.directory / ".trash" / f"{old.id}.json", ns=(moment, moment))
-    assert gallery.purge(trash_days=9) == ()
-    assert gallery.purge(trash_days=7) == (old.id,)
+    assert gallery.cleanup(Policy(trash_days=9)).removed == ()
+    assert gallery.cleanup(Policy(trash_days=7)).removed == (old.id,)
     assert [one.id for one in trash(gallery)] == [new.id]
-    assert gallery.purge(trash_days=0) == (new.id,)
+    assert gallery.cleanup(Policy(trash_days=0)).removed == (new.id,)
     assert (trash(gallery), all_of(gallery)) == ([], [kept])
     left = {path.name for path in (gallery.directory / ".trash").iterdir()}
     assert left <= {".lock"}
@@ -171,7 +172,11 @@ def test_a_full_disk_does_not_keep_pictures_from_the_trash(gallery: Gallery, mon
     monkeypatch.setattr(os, "write", full)
     gallery.delete(saved.id)
     assert [one.id for one in trash(gallery)] == [saved.id]
-    assert gallery.purge(trash_days=0) == (saved.id,)
+    assert gallery.cleanup(Policy(trash_days=0)).removed == (saved.id,)
+
+
+def both(imported: Imported) -> tuple[Image, bool]:
+    return imported.image, imported.new
 
 
 def encoded(kind: str, size: tuple[int, int] = (40, 24), **options: object) -> bytes:
@@ -189,7 +194,7 @@ def test_a_picture_made_elsewhere_is_kept_as_it_is(
     file = tmp_path / "cat.picture"
     file.write_bytes(data)
     os.utime(file, (1_700_000_000, 1_700_000_000.5))
-    imported, new = gallery.import_file(file if from_file else data, tags=("from elsewhere",))
+    imported, new = both(gallery.import_file(file if from_file else data, tags=("from elsewhere",)))
     assert new
     assert Path(imported.path).read_bytes() == data
     assert Path(imported.path).suffix == extension
@@ -198,9 +203,9 @@ def test_a_picture_made_elsewhere_is_kept_as_it_is(
     assert all_of(gallery) == [imported] == [gallery.get(imported.id)]
     assert tagged(gallery, "From Elsewhere") == [imported.id]
     # Whatever its file is called, and whoever asks.
-    assert Gallery(gallery.directory).import_file(data) == (imported, False)
+    assert Gallery(gallery.directory).import_file(data) == Imported(image=imported, new=False)
     gallery.delete(imported.id)
-    again, new = gallery.import_file(file)
+    again, new = both(gallery.import_file(file))
     assert (new, again.id != imported.id) == (True, True)
 
 
@@ -222,7 +227,7 @@ def test_what_others_know_of_a_picture_is_kept(gallery: Gallery) -> None:
         loras=(RecipeLora(name="ink", weight=0.5, hash=Hash(kind="autov3", value="cd" * 32)), RecipeLora(name="film")),
         hires=RecipeHires(scale=2.0),
     )
-    imported, _ = gallery.import_file(encoded("JPEG"), recipe=recipe, created="2026-11-22T20:49:01.123+02:00")
+    imported = gallery.import_file(encoded("JPEG"), recipe=recipe, created="2026-11-22T20:49:01.123+02:00").image
     assert imported.id == f"{STEM}_{2**64 - 1}"
     assert (imported.created, imported.engine) == (WHEN, "a1111 1.10")
     used = imported.settings
@@ -237,9 +242,9 @@ def test_what_others_know_of_a_picture_is_kept(gallery: Gallery) -> None:
 
 def test_our_own_pictures_come_back_with_their_record(gallery: Gallery, tmp_path: Path) -> None:
     saved = gallery.save(image(), PNG)
-    assert gallery.import_file(Path(saved.path)) == (saved, False)
+    assert gallery.import_file(Path(saved.path)) == Imported(image=saved, new=False)
     other = Gallery(tmp_path / "other")
-    imported, new = other.import_file(Path(saved.path), recipe=Recipe(program="other", prompt="wrong"))
+    imported, new = both(other.import_file(Path(saved.path), recipe=Recipe(program="other", prompt="wrong")))
     assert new
     assert imported == replace(saved, path=str(other.directory / f"{saved.id}.png"), sha256=imported.sha256)
     assert Path(imported.path).read_bytes() == Path(saved.path).read_bytes()
@@ -252,16 +257,17 @@ def test_a_file_that_somebody_copied_here_is_known(gallery: Gallery, tmp_path: P
     gallery.directory.mkdir()
     for path in other.directory.glob(f"{STEM}*"):
         (gallery.directory / path.name.replace("_0", "_5")).write_bytes(path.read_bytes())
-    known, new = gallery.import_file(JPEG)
+    known, new = both(gallery.import_file(JPEG))
     assert (known.id, new) == (f"{STEM}_5", False)
 
 
 @pytest.mark.parametrize("inside", [{"created": "../../../x"}, {"created": "20261122"}, {"settings": {}}])
 def test_a_record_that_was_tampered_with_leads_nowhere(inside: dict[str, object], gallery: Gallery) -> None:
     forged = with_text(PNG, {"tsr": msgspec.json.encode(msgspec.to_builtins(image()) | inside).decode()})
-    imported, _ = gallery.import_file(forged, created=WHEN)
-    assert (imported.id, names(gallery)) == (f"{STEM}_0", [f"{STEM}_0.json", f"{STEM}_0.png"])
-    assert imported.settings.prompt == ""
+    imported = gallery.import_file(forged, created=WHEN).image
+    name = f"{STEM}_0" if inside == {"settings": {}} else f"{STEM}_7"
+    assert (imported.id, names(gallery)) == (name, [f"{name}.json", f"{name}.png"])
+    assert imported.job == ""
 
 
 @pytest.mark.parametrize(
@@ -294,7 +300,7 @@ def test_a_thumbnail_is_a_small_webp(kind: str, mode: str, size: int, gallery: G
     deep = grey.convert("I").point(lambda value: value * 257).convert("I;16")
     out = io.BytesIO()
     (deep if mode == "I;16" else grey.convert(mode)).save(out, kind)
-    imported, _ = gallery.import_file(out.getvalue())
+    imported = gallery.import_file(out.getvalue()).image
     made = gallery.thumbnail(imported.id, size)
     assert made == gallery.directory / ".thumbnails" / f"{imported.id}_{size}.webp"
     with Pillow.open(made) as small:
@@ -308,7 +314,7 @@ def test_fine_patterns_become_grey_not_noise(mode: str, gallery: Gallery) -> Non
     out = io.BytesIO()
     picture = Pillow.frombytes("L", (1024, 1024), (bytes((255, 0)) * 512 + bytes((0, 255)) * 512) * 512)
     picture.convert(mode).save(out, "PNG")
-    imported, _ = gallery.import_file(out.getvalue())
+    imported = gallery.import_file(out.getvalue()).image
     with Pillow.open(gallery.thumbnail(imported.id, 256)) as small:
         low, high = small.convert("L").getextrema()
     assert isinstance(low, int)
@@ -338,7 +344,7 @@ def test_a_thumbnail_is_made_once_and_goes_with_its_picture(gallery: Gallery) ->
 def test_a_photograph_stands_upright_in_its_thumbnail(gallery: Gallery) -> None:
     turned = Pillow.Exif()
     turned[0x0112] = 6
-    imported, _ = gallery.import_file(encoded("JPEG", (60, 30), exif=turned))
+    imported = gallery.import_file(encoded("JPEG", (60, 30), exif=turned)).image
     with Pillow.open(gallery.thumbnail(imported.id, 256)) as small:
         assert small.size == (30, 60)
 

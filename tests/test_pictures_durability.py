@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 
 from tensors.clock import from_epoch_ms
 from tensors.gallery import Gallery
+from tensors.pictures.cleanup import Policy
 from tensors.png import read_text
 from tensors.types.gallery import ImageEdit
 
@@ -56,7 +57,7 @@ def _rounds(gallery: Gallery, first: int) -> Iterator[Callable[[], Done]]:
         return gallery.restore(name).id, HERE, f"dear {name}"
 
     def purged(name: str) -> Done:
-        gallery.purge(trash_days=0)
+        gallery.cleanup(Policy(trash_days=0))
         return name, GONE, ""
 
     def reindexed(name: str) -> Done:

@@ -20,26 +20,29 @@ from hypothesis import strategies as st
 from wire import wire_types
 
 from tensors import service
-from tensors.client import RemoteCatalog, RemoteDb, RemoteDownloads, RemoteImages, RemoteJobs, TsrClient
+from tensors.client import RemoteCatalog, RemoteDb, RemoteDownloads, RemoteJobs, TsrClient
 from tensors.config import load_config
 from tensors.errors import InvalidRequest, TsrError, from_wire
-from tensors.local import LocalImages, LocalTensors
+from tensors.local import LocalTensors
 from tensors.local_db import LocalDb
 from tensors.local_downloads import LocalDownloads
+from tensors.local_images import LocalImages
 from tensors.local_jobs import LocalJobs
 from tensors.local_models import LocalBackends, LocalModels
 from tensors.lookup import Lookup
+from tensors.remote_images import RemoteImages
 from tensors.remote_models import RemoteBackends, RemoteModels
 from tensors.server import problems
 from tensors.server.app import create_app
 from tensors.server.body import GenerateBody, read_body
 from tensors.types.base import Page
 from tensors.types.download import DownloadRequest
-from tensors.types.gallery import Image, ImageEdit, ImageQuery
+from tensors.types.gallery import CleanupRequest, GcRequest, Image, ImageEdit, ImageQuery
 from tensors.types.generation import GenerateRequest, Hires, Lora
 from tensors.types.jobs import Job
 from tensors.types.library import CacheRequest, FileEdit, LinkRequest, ScanRequest
 from tensors.types.models import SwitchRequest, UnloadRequest
+from tensors.types.remake import Remake
 
 IMPLEMENTATIONS = {
     service.Tensors: (LocalTensors, TsrClient),
@@ -57,6 +60,7 @@ ROUTES = {
     "Tensors.health": ("get", "/api/health"),
     "Tensors.status": ("get", "/api/status"),
     "Tensors.version": ("get", "/api/version"),
+    "Tensors.events": ("get", "/api/events"),
     "Jobs.list": ("get", "/api/jobs"),
     "Jobs.get": ("get", "/api/jobs/{job_id}"),
     "Jobs.cancel": ("post", "/api/jobs/{job_id}/cancel"),
@@ -67,11 +71,22 @@ ROUTES = {
     "Images.get": ("get", "/api/images/{image_id}/meta"),
     "Images.read": ("get", "/api/images/{image_id}"),
     "Images.delete": ("delete", "/api/images/{image_id}"),
+    "Images.thumbnail": ("get", "/api/images/{image_id}/thumbnail"),
+    "Images.edit": ("post", "/api/images/{image_id}/edit"),
+    "Images.restore": ("post", "/api/images/{image_id}/restore"),
+    "Images.import_file": ("post", "/api/images/import"),
+    "Images.export": ("get", "/api/images/export"),
+    "Images.remake": ("get", "/api/images/{image_id}/remake"),
+    "Images.remake_file": ("post", "/api/images/remake"),
+    "Images.cleanup": ("post", "/api/images/cleanup"),
+    "Images.gc": ("post", "/api/images/gc"),
+    "Images.reindex": ("post", "/api/images/reindex"),
     "Models.list": ("get", "/api/models"),
     "Models.get": ("get", "/api/models/{model}"),
     "Models.active": ("get", "/api/models/active"),
     "Models.switch": ("post", "/api/models/switch"),
     "Models.unload": ("post", "/api/models/unload"),
+    "Models.options": ("get", "/api/models/options"),
     "Models.loras": ("get", "/api/loras"),
     "Backends.list": ("get", "/api/backends"),
     "Backends.logs": ("get", "/api/backends/logs"),
@@ -96,6 +111,9 @@ ROUTES = {
     "Downloads.plan": ("post", "/api/download/plan"),
     "Downloads.start": ("post", "/api/download"),
 }
+
+# What only a web page needs.
+OTHER_ROUTES = {(method, "/api/session") for method in ("get", "post", "delete")}
 
 
 def methods(protocol: type) -> dict[str, Any]:
@@ -132,7 +150,7 @@ def test_every_method_has_its_route_and_every_route_its_method() -> None:
     app = create_app(config, url="http://127.0.0.1:1")
     there = {(method, path) for path, item in app.openapi()["paths"].items() for method in item}
     assert {f"{p.__name__}.{n}" for p, n in OPERATIONS} - {"Tensors.close"} == set(ROUTES)
-    assert there == set(ROUTES.values())
+    assert there == set(ROUTES.values()) | OTHER_ROUTES
 
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
@@ -169,6 +187,14 @@ OTHER_REQUESTS = {
     FileEdit: dict.fromkeys(("kind", "family", "model"), st.none() | WORDS | st.just("") | st.just("a" * 65)),
     SwitchRequest: {"model": WORDS | st.just(""), "backend": st.none() | WORDS | st.just("b" * 65)},
     UnloadRequest: {"backends": NAMES},
+    ImageEdit: {
+        "tags": st.none() | NAMES,
+        "notes": st.none() | WORDS | st.just("") | st.just("a" * 10_001),
+        "rating": st.none() | st.integers(-1, 6),
+        "favourite": st.none() | st.booleans(),
+    },
+    CleanupRequest: {"dry_run": st.booleans(), "empty_trash": st.booleans()},
+    GcRequest: {"dry_run": st.booleans()},
     DownloadRequest: {
         **dict.fromkeys(("target", "hash", "file", "directory"), st.none() | WORDS | st.just("") | st.just("a" * 4097)),
         **dict.fromkeys(("model_id", "version_id"), st.none() | st.integers(-1, 3)),
@@ -178,7 +204,7 @@ OTHER_REQUESTS = {
 
 
 # What has bounds of its own is tested below with values that keep them.
-BOUNDED = (Page, GenerateRequest, ImageEdit, ImageQuery, *OTHER_REQUESTS)
+BOUNDED = (Page, GenerateRequest, ImageQuery, Remake, *OTHER_REQUESTS)
 WIRE_TYPES = [cls for cls in wire_types().values() if cls not in BOUNDED]
 
 

@@ -16,7 +16,8 @@ from docker_compose import compose_program
 from shell import FOLDER, ROOT, TABLE, put_program, run, variables
 
 from tensors.base_models import FAMILIES
-from tensors.families import Defaults, load_families
+from tensors.families import load_families
+from tensors.types.models import Defaults
 
 SCRIPTS = sorted(
     [*FOLDER.glob("*.sh"), *ROOT.glob("tools/*.sh"), *ROOT.glob("tests/docker/*.sh"), ROOT / ".ci" / "run"]

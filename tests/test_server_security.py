@@ -183,6 +183,47 @@ def test_a_right_key_is_let_in(keyed: Api, header: str, key: str) -> None:
     client.close()
 
 
+def test_a_page_gives_the_key_once_and_has_a_cookie(keyed: Api) -> None:
+    """For pictures on it, which a browser asks for without headers."""
+    assert keyed.get("/api/session") == {"needed": True, "valid": False}
+    refused(keyed.http.post("/api/session"), 401, "unauthorized")
+    refused(keyed.http.post("/api/session", headers={"X-API-Key": "wrong"}), 401, "unauthorized")
+    for key in KEYS:
+        with httpx.Client(base_url=keyed.server.url, trust_env=False) as browser:
+            opened = browser.post("/api/session", headers={"Authorization": f"Bearer {key}".encode()})
+            assert opened.status_code == 204
+            said = opened.headers["set-cookie"]
+            assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(said.split("; "))
+            assert key not in said
+            for path in ("/api/status", "/api/images", "/api/session"):
+                assert browser.get(path).status_code == 200
+            assert browser.get("/api/session").json() == {"needed": True, "valid": True}
+            # A cookie is sent by pages of others too, where a browser is old.
+            refused(browser.get("/api/status", headers={"Origin": "https://evil.example"}), 403, "forbidden")
+            assert browser.delete("/api/session").status_code == 204
+            refused(browser.get("/api/status"), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("cookie", ["", "x", KEYS[0], "0" * 64, "ü"])
+def test_a_wrong_cookie_is_refused(keyed: Api, cookie: str) -> None:
+    sent = {"Cookie": f"tsr_session={cookie}".encode()}
+    refused(keyed.http.get("/api/status", headers=sent), 401, "unauthorized")
+    assert keyed.http.get("/api/session", headers=sent).json() == {"needed": True, "valid": False}
+
+
+def test_the_page_itself_needs_no_key(keyed: Api) -> None:
+    response = keyed.http.get("/")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert keyed.http.get("/favicon.svg").headers["content-type"] == "image/svg+xml"
+    refused(keyed.http.get("/", headers={"Host": "evil.example"}), 403, "forbidden")
+    for path in ("/assets/", "/assets/../index.html", "/assets/%2e%2e/index.html", "/index.html"):
+        assert keyed.http.get(path, headers={"X-API-Key": KEYS[0]}).status_code == 404
+
+
 def test_a_client_with_a_wrong_key_gets_the_error_itself(keyed: Api) -> None:
     client = TsrClient(keyed.server.url, api_key="wrong")
     with pytest.raises(Unauthorized, match="the API key is not valid"):

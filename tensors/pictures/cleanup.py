@@ -24,7 +24,9 @@ class Policy:
     max_age: Annotated[float, Ge(0)] | None = None
     """Days since a picture was saved, imported or restored."""
     keep_favourites: bool = True
-    """Favourites stay, however old they are and however large the gallery is; in the trash, too."""
+    """Favourites stay, however old they are and however large the gallery is; in the trash until it expires."""
+    trash_days: Annotated[float, Ge(0)] | None = None
+    """Days after which what was deleted is removed for good."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -59,7 +61,13 @@ def plan(
     size = before = sum(row.bytes for row in pictures) + sum(each.bytes for each in deleted)
     limit = size if policy.max_size is None else policy.max_size
     purge: list[str] = []
-    in_trash = [each for each in sorted(deleted) if not (policy.keep_favourites and each.id in kept)]
+    in_trash: list[Deleted] = []
+    for each in sorted(deleted):
+        if policy.trash_days is not None and each.when <= now - policy.trash_days * _DAY:
+            purge.append(each.id)
+            size -= each.bytes
+        elif not (policy.keep_favourites and each.id in kept):
+            in_trash.append(each)
     for name, length in [*((each.id, each.bytes) for each in in_trash), *((row.id, row.bytes) for row in old)]:
         if size > limit:
             purge.append(name)

@@ -16,7 +16,9 @@ from tensors.errors import InvalidRequest
 from tensors.inputs import MAX_PIXELS
 from tensors.pictures import records
 from tensors.pictures.names import candidates, is_name
-from tensors.png import SIGNATURE, read_text, size
+from tensors.png import SIGNATURE, chunks, size
+from tensors.recipes import recipe_of
+from tensors.recipes.embedded import texts_of
 from tensors.types.gallery import Image
 from tensors.types.generation import Hires, Settings, UsedLora, UsedModel
 from tensors.types.recipe import Recipe
@@ -35,7 +37,9 @@ class Incoming:
 
 
 def read(source: Path | bytes, *, recipe: Recipe | None, created: str | None) -> Incoming:
-    """Look at a picture. What tsr wrote into it goes before `recipe`; of other files `created` is the time they get.
+    """Look at a picture. What tsr wrote into it goes before `recipe`, and that before what others wrote into it.
+
+    Of others' files `created` is the time they get.
 
     Raises `InvalidRequest` for what is no whole PNG, JPEG or WebP; `OSError`.
     """
@@ -43,16 +47,17 @@ def read(source: Path | bytes, *, recipe: Recipe | None, created: str | None) ->
     if isinstance(source, Path):
         with open(source, "rb") as file:
             head = file.read(_HEAD)
-            data = head + file.read() if _extension(head) else head
+            data = head + file.read() if extension_of(head) else head
         created = created or from_epoch_ms(max(0, source.stat().st_mtime_ns // 1_000_000))
     else:
         data = source
-    extension = _extension(data)
+    extension = extension_of(data)
     if extension is None:
         raise InvalidRequest(f"{name} is no PNG, JPEG or WebP picture")
     try:
-        width, height = size(data) if extension == ".png" else _measured(data)
-        ours = _ours(data) if extension == ".png" else None
+        width, height = _size_of_whole(data) if extension == ".png" else _measured(data)
+        ours = _ours(data)
+        recipe = recipe or (None if ours else recipe_of(data))
     except (OSError, SyntaxError, ValueError) as error:
         raise InvalidRequest(f"{name} is no whole picture: {error}") from None
     image = ours or _made_elsewhere(recipe, _moment(created), width, height)
@@ -60,12 +65,20 @@ def read(source: Path | bytes, *, recipe: Recipe | None, created: str | None) ->
     return Incoming(replace(image, width=width, height=height, sha256=digest), data, extension)
 
 
-def _extension(head: bytes) -> str | None:
+def extension_of(head: bytes) -> str | None:
+    """What the files of a picture that begins so are called; none of what is no PNG, JPEG or WebP."""
     if head.startswith(SIGNATURE):
         return ".png"
     if head.startswith(b"\xff\xd8\xff"):
         return ".jpg"
     return ".webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else None
+
+
+def _size_of_whole(png: bytes) -> tuple[int, int]:
+    """Width and height of a PNG with all its chunks. Raises `NotPng`."""
+    for _chunk in chunks(png):
+        pass
+    return size(png)
 
 
 def _measured(data: bytes) -> tuple[int, int]:
@@ -85,8 +98,8 @@ def _measured(data: bytes) -> tuple[int, int]:
 
 
 def _ours(data: bytes) -> Image | None:
-    """The record in a PNG that tsr made. Raises `NotPng`."""
-    inside = read_text(data).get(records.RECORD_KEY)
+    """The record in a picture that tsr made. Raises `NotAPicture`."""
+    inside = texts_of(data).get(records.RECORD_KEY)
     try:
         image = inside and records.decode(inside)
     except NOT_THAT_JSON:

@@ -16,11 +16,15 @@ from tensors.config import Config
 from tensors.downloads.downloader import Downloader
 from tensors.engines.leftovers import end_leftovers
 from tensors.gallery import Gallery
+from tensors.hash_cache import HashCache
+from tensors.housekeeping import keep_house
+from tensors.inputs import Inputs
 from tensors.jobs import JobQueue
 from tensors.library import Library
 from tensors.lineup import Lineup
 from tensors.lookup import Lookup
-from tensors.server import body, catalog, db, download, gallery, jobs, models, problems, routes
+from tensors.remaking.remaker import Remaker
+from tensors.server import body, catalog, db, download, events, gallery, jobs, models, page, problems, routes, session
 from tensors.server.core import ServerCore
 from tensors.server.security import Guard
 from tensors.worker import Worker
@@ -40,26 +44,35 @@ def create_app(config: Config, *, url: str, keys: Sequence[str] = ()) -> FastAPI
         await asyncio.to_thread(end_leftovers, config.run_dir)
         library = Library(config, confined=True)
         worker = await Worker.of(config, library)
-        queue = JobQueue(config, worker, library)
         pictures = Gallery(config.gallery_dir, config.gallery_index)
+        queue = JobQueue(config, worker, library, pictures)
         lookup, downloader = Lookup(config, library), Downloader(config, library)
         lineup = Lineup(worker.shelf, worker.checkpoints, worker.pool.holders)
-        app.state.core = ServerCore(config, worker, queue, pictures, library, downloader, lookup, lineup, url)
+        hashes = HashCache(config.data_dir / "cache" / "hashes.json", library.known_hash)
+        remaker = Remaker(library, worker.shelf, hashes, Inputs(config.data_dir / "inputs"))
+        app.state.core = ServerCore(
+            config, worker, queue, pictures, library, downloader, lookup, lineup, remaker, url, keys
+        )
         worker.pool.start()
         await queue.start()
         if config["engine.keep_alive"]:
             await worker.preload()
+        keeping_house = asyncio.create_task(keep_house(config, queue, pictures))
         try:
             yield
         finally:
+            keeping_house.cancel()
+            await asyncio.wait({keeping_house})
             await queue.stop()
             await worker.pool.stop()
+            pictures.close()
 
     # Its /docs loads nothing from elsewhere: the box in the corner may have no way out.
     app = FastAPIOffline(title="tsr", version=__version__, lifespan=lifespan, redoc_url=None)
     problems.install(app)
-    for module in (routes, jobs, gallery, models, db, catalog, download):
+    for module in (routes, jobs, gallery, models, db, catalog, download, events, session):
         app.include_router(module.router)
+    page.install(app)
     _complete_schema(app)
     app.add_middleware(
         Guard,

@@ -16,6 +16,7 @@ from tensors.decoding import NOT_THAT_JSON
 from tensors.server.problems import BOUNDS, validation_error
 from tensors.types.base import request
 from tensors.types.download import DownloadRequest
+from tensors.types.gallery import CleanupRequest, GcRequest, ImageEdit
 from tensors.types.generation import GenerateRequest
 from tensors.types.library import CacheRequest, FileEdit, LinkRequest, ScanRequest
 from tensors.types.models import SwitchRequest, UnloadRequest
@@ -58,6 +59,9 @@ BODIES = (
     CacheRequest,
     FileEdit,
     DownloadRequest,
+    ImageEdit,
+    CleanupRequest,
+    GcRequest,
 )
 
 T = TypeVar("T")

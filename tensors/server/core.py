@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from tensors.jobs import JobQueue
 from tensors.library import Library
 from tensors.lineup import Lineup
 from tensors.lookup import Lookup
+from tensors.remaking.remaker import Remaker
 from tensors.types.server import EngineStatus, Status, Version
 from tensors.worker import Worker
 
@@ -33,7 +35,10 @@ class ServerCore:
     downloader: Downloader
     lookup: Lookup
     lineup: Lineup
+    remaker: Remaker
     url: str
+    keys: Sequence[str] = ()
+    """API keys that clients may use; none: nobody needs one."""
     started: float = field(default_factory=time.monotonic)
 
     def status(self) -> Status:

@@ -11,19 +11,17 @@ from starlette.responses import Response, StreamingResponse
 from tensors.jobs import JobQueue
 from tensors.server.answers import Json
 from tensors.server.core import Core
+from tensors.server.events import HEARTBEAT_SECONDS, STREAM_HEADERS
 from tensors.types.base import Page
 from tensors.types.jobs import Job, JobEvent
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
-_HEARTBEAT_SECONDS = 15.0
-"""Proxies close connections that say nothing for longer."""
-
 
 @router.get("", response_model=Page[Job])
 async def list_jobs(
     core: Core,
-    kind: Annotated[str | None, Query(description="generate, scan, link, cache or download")] = None,
+    kind: Annotated[str | None, Query(description="generate, switch, scan, link, cache, download or cleanup")] = None,
     state: Annotated[str | None, Query(description="queued, running, paused, succeeded, failed or cancelled")] = None,
     limit: int = 20,
     cursor: str | None = None,
@@ -55,8 +53,7 @@ async def resume_job(core: Core, job_id: str) -> Response:
 async def job_events(core: Core, job_id: str) -> Response:
     """What happens to a job, as server-sent events. Each is the whole present state; the stream ends with the job."""
     await core.queue.check_known(job_id)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_frames(core.queue, job_id), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_frames(core.queue, job_id), media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
 @router.get("/{job_id:path}", response_model=Job)
@@ -66,7 +63,7 @@ async def get_job(core: Core, job_id: str) -> Response:
 
 
 async def _frames(queue: JobQueue, job_id: str) -> AsyncIterator[bytes]:
-    async for batch in queue.follow(job_id, heartbeat=_HEARTBEAT_SECONDS):
+    async for batch in queue.follow(job_id, heartbeat=HEARTBEAT_SECONDS):
         if batch is None:
             yield b": still here\n\n"
         else:

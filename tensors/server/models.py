@@ -14,11 +14,12 @@ from tensors.errors import InvalidRequest
 from tensors.server.answers import Json
 from tensors.server.body import SwitchBody, body_of, described_as
 from tensors.server.core import Core, ServerCore
+from tensors.server.events import STREAM_HEADERS
 from tensors.server.success import success_of
 from tensors.types.backends import LogLine
 from tensors.types.base import Page
 from tensors.types.jobs import Job
-from tensors.types.models import LoraEntry, ModelEntry, UnloadRequest
+from tensors.types.models import LoraEntry, ModelEntry, Options, UnloadRequest
 from tensors.types.server import EngineStatus
 
 router = APIRouter(prefix="/api", tags=["models"])
@@ -61,6 +62,12 @@ async def unload_models(core: Core, request: Annotated[UnloadRequest, Depends(bo
     return Json(Page(items=pool.statuses()))
 
 
+@router.get("/models/options", response_model=Options)
+def model_options(core: Core, model: str | None = None) -> Response:
+    """What a request for a model can say, and what it gets when it does not."""
+    return Json(core.lineup.options(model, core.worker.pool.capabilities))
+
+
 @router.get("/models/{model:path}", response_model=ModelEntry)
 def get_model(core: Core, model: str) -> Response:
     """One checkpoint: by name, path, hash, or `MODEL@VERSION` of CivitAI."""
@@ -89,12 +96,11 @@ async def list_backends(core: Core) -> Response:
 @router.get("/backends/logs", response_model=LogLine, response_class=StreamingResponse)
 async def backend_logs(core: Core, backend: str | None = None, lines: int = 100, follow: bool = False) -> Response:
     """What an engine said last, as server-sent events; with `follow` also what it goes on to say."""
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if not 0 <= lines <= KEPT:
         raise InvalidRequest(f"lines must be between 0 and {KEPT}, not {lines}")
     journal = _journal(core, backend)
     told = _followed(journal, lines) if follow else _last(journal, lines)
-    return StreamingResponse(told, media_type="text/event-stream", headers=headers)
+    return StreamingResponse(told, media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
 def _journal(core: ServerCore, backend: str | None) -> Journal:

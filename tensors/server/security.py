@@ -10,12 +10,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tensors.errors import Forbidden, PayloadTooLarge, TsrError, Unauthorized
 
-_OPEN_PATHS = ("/api/health", "/docs", "/openapi.json", "/static-offline-docs/")
-"""What needs no key: monitoring, and the description of the API, which a browser opens before it has one."""
+_OPEN_PATHS = ("/api/health", "/docs", "/openapi.json", "/static-offline-docs/", "/assets/", "/favicon.svg")
+"""What needs no key: monitoring, and what a browser opens before it has one: the description of the API, the page."""
+
+COOKIE = "tsr_session"
+"""Of a web page that was given the key."""
 
 
 def is_loopback(host: str) -> bool:
@@ -41,6 +45,31 @@ def _host_of(value: str) -> str:
         return ""
 
 
+def is_key(keys: Sequence[str], headers: Headers) -> bool:
+    """Whether a request brings one of the keys, or the cookie that stands for it."""
+    given = _given(headers)
+    cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "").encode("latin-1", "replace")
+    # Every key is compared, and in constant time: how long it takes tells nothing.
+    matches = [hmac.compare_digest(given, key.encode()) for key in keys]
+    matches += [hmac.compare_digest(cookie, _session(key).encode()) for key in keys]
+    return any(matches)
+
+
+def session_of(keys: Sequence[str], headers: Headers) -> str:
+    """The cookie for the key that a request brings: not the key itself, and void when that key is taken away."""
+    given = _given(headers)
+    return _session(next((key for key in keys if hmac.compare_digest(given, key.encode())), keys[0]))
+
+
+def _session(key: str) -> str:
+    return hmac.new(key.encode(), b"tsr session", "sha256").hexdigest()
+
+
+def _given(headers: Headers) -> bytes:
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    return (bearer.strip() if scheme.casefold() == "bearer" else headers.get("x-api-key", "")).encode("latin-1")
+
+
 class Guard:
     """ASGI middleware that refuses foreign host names (DNS rebinding) and other people's web pages.
 
@@ -53,7 +82,7 @@ class Guard:
         self._app = app
         self._trusted_pages = {host.casefold() for host in allowed_hosts}
         self._hosts = self._trusted_pages | {host.casefold() for host in _own_names(bind)}
-        self._keys = [key.encode() for key in keys]
+        self._keys = keys
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +92,7 @@ class Guard:
         try:
             headers = Headers(scope=scope)
             self._check_host(headers)
-            self._check_key(scope["path"], headers)
+            self._check_key(scope["method"], scope["path"], headers)
             receive = self._bounded(headers, receive)
         except TsrError as error:
             await _answer(send, error)
@@ -96,16 +125,14 @@ class Guard:
         """
         return origin == host or _host_of(origin).casefold() in self._trusted_pages
 
-    def _check_key(self, path: str, headers: Headers) -> None:
-        if not self._keys or path.startswith(_OPEN_PATHS):
+    def _check_key(self, method: str, path: str, headers: Headers) -> None:
+        if not self._keys or path == "/" or path.startswith(_OPEN_PATHS):
             return
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = (bearer.strip() if scheme.casefold() == "bearer" else headers.get("x-api-key", "")).encode("latin-1")
-        # Every key is compared, and in constant time: how long it takes tells nothing.
-        matches = [hmac.compare_digest(given, key) for key in self._keys]
-        if not any(matches):
+        if (method, path) == ("GET", "/api/session"):
+            return
+        if not is_key(self._keys, headers):
             raise Unauthorized(
-                "this server wants an API key" if not given else "the API key is not valid",
+                "the API key is not valid" if _given(headers) else "this server wants an API key",
                 hint="tsr remote add NAME URL --api-key KEY",
             )
 

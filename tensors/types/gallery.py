@@ -103,6 +103,41 @@ class ImageQuery:
 
 
 @answer
+class Imported:
+    """A picture that was to be imported."""
+
+    image: Image
+    new: bool
+    """False when the same file was there already."""
+
+
+@request
+class CleanupRequest:
+    """What to clean up in the gallery: what its settings do not keep, and what was long enough in the trash."""
+
+    dry_run: bool = False
+    """Only say what it would be."""
+    empty_trash: bool = False
+    """Remove all that is in the trash, and nothing else."""
+
+
+@request
+class GcRequest:
+    """Which files that belong to nothing to remove."""
+
+    dry_run: bool = False
+    """Only say which."""
+
+
+@answer
+class Reindexed:
+    """What reading all files again came to."""
+
+    images: int
+    """Pictures in the gallery."""
+
+
+@answer
 class Cleaning:
     """What a cleanup did, or would do."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tensors.types.base import answer
 from tensors.types.download import DownloadReport
-from tensors.types.gallery import Image
+from tensors.types.gallery import Cleaning, Image
 from tensors.types.generation import Settings
 from tensors.types.library import CacheReport, LinkReport, ScanReport
 from tensors.types.models import SwitchReport
@@ -50,7 +50,7 @@ class Job:
 
     id: str
     kind: str
-    """`generate`, `switch`, `scan`, `link`, `cache` or `download`."""
+    """`generate`, `switch`, `scan`, `link`, `cache`, `download` or `cleanup`."""
     state: str
     """`queued`, `running`, `paused`, `succeeded`, `failed` or `cancelled`."""
     created: str
@@ -66,6 +66,7 @@ class Job:
     cache: CacheReport | None = None
     download: DownloadReport | None = None
     switch: SwitchReport | None = None
+    cleanup: Cleaning | None = None
     position: int | None = None
     """Of what waits for an engine: its place in the order that is likely now; 1 is next."""
     waits_for: str | None = None
@@ -85,6 +86,8 @@ class JobEvent:
     """Counts the events of this job from 1."""
     job: str
     state: str
+    kind: str = "generate"
+    """Of the job."""
     progress: Progress | None = None
     images: tuple[str, ...] = ()
     error: ErrorInfo | None = None
@@ -93,6 +96,16 @@ class JobEvent:
     def last(self) -> bool:
         """Whether no event follows."""
         return self.state in ("succeeded", "failed", "cancelled")
+
+
+@answer
+class Happening:
+    """Something that happened on a server: to a job, or to a picture."""
+
+    job: JobEvent | None = None
+    change: str | None = None
+    """Of a picture: `saved`, `imported`, `edited`, `deleted` or `restored`."""
+    image: Image | None = None
 
 
 @answer

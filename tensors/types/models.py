@@ -8,8 +8,18 @@ from annotated_types import MaxLen, MinLen
 
 from tensors.types.base import answer, request
 from tensors.types.file import Link
+from tensors.types.generation import Hires
 
-__all__ = ["Link", "LoraEntry", "ModelEntry", "SwitchReport", "SwitchRequest", "UnloadRequest"]
+__all__ = [
+    "Defaults",
+    "Link",
+    "LoraEntry",
+    "ModelEntry",
+    "Options",
+    "SwitchReport",
+    "SwitchRequest",
+    "UnloadRequest",
+]
 
 
 @answer
@@ -79,6 +89,36 @@ class LoraEntry:
     """It ships with tsr."""
     fits: bool | None = None
     """Whether it can be applied to the active model, or to the family that was asked for; none: not known."""
+
+
+@answer
+class Defaults:
+    """What a family's pictures are drawn with when nothing else is said."""
+
+    width: int
+    height: int
+    steps: int
+    cfg_scale: float
+    sampler: str
+    scheduler: str
+    negative_prompt: str = ""
+    clip_skip: int | None = None
+    guidance: float | None = None
+    hires: Hires | None = None
+    """Only for requests that leave the size open too: who asks for 64x64 gets 64x64."""
+
+
+@answer
+class Options:
+    """What a request for a model can say, and what it gets when it does not."""
+
+    model: str
+    family: str
+    defaults: Defaults
+    samplers: tuple[str, ...]
+    schedulers: tuple[str, ...]
+    upscalers: tuple[str, ...]
+    """Of the hires fix."""
 
 
 @request

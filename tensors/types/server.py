@@ -13,6 +13,16 @@ class Health:
 
 
 @answer
+class Session:
+    """How a browser stands with a server."""
+
+    needed: bool
+    """Whether the server wants an API key."""
+    valid: bool
+    """Whether it has one, or needs none."""
+
+
+@answer
 class Version:
     """Versions of what runs there."""
 
