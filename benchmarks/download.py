@@ -11,7 +11,6 @@ import hashlib
 import json
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,22 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks._measure import CHECKOUT, Report, finish, interleaved, parser, ratios, scratch
+from benchmarks._nginx import nginx
 
 SIZE = 4_000_000_000
 BLOCK = 4 * 1024 * 1024
 HASHED_LIMIT, BARE_LIMIT = 1 / 0.7, 1 / 0.9
 MEMORY_LIMIT = 40.0
 """MB above what the program has before."""
-CONFIGURATION = """
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-    access_log off; sendfile on; default_type application/octet-stream;
-    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-    server {{ listen 127.0.0.1:{port}; root {folder}/files; }}
-}}
-"""
 OURS = """
 import pathlib, psutil, sys, time
 from tensors.downloads.addresses import Guard
@@ -87,35 +77,6 @@ def write(path: Path) -> str:
             summed.update(block)
             file.write(block)
     return summed.hexdigest()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-@contextmanager
-def nginx(folder: Path) -> Iterator[str]:
-    """Serves `folder/files`."""
-    port = free_port()
-    configuration = folder / "nginx.conf"
-    configuration.write_text(CONFIGURATION.format(folder=folder, port=port))
-    command = ["nginx", "-c", str(configuration), "-p", str(folder), "-e", str(folder / "error.log")]
-    process = subprocess.Popen(command, cwd=folder)
-    try:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise SystemExit("nginx did not start") from None
-                time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @contextmanager

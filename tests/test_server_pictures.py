@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from gallery_samples import JPEG, WHEN
 from PIL import Image
@@ -223,3 +224,45 @@ def test_everything_that_happens_is_told(api: Api) -> None:
     assert (states[0], states[-1]) == ("queued", "succeeded")
     changes = [(event["change"], event["image"]["id"]) for name, event in told if name == "image"]
     assert changes == [(change, image["id"]) for change in ("saved", "edited", "deleted", "restored")]
+
+
+def test_a_file_that_changes_is_another_file(api: Api) -> None:
+    """By hand, that is: tsr never changes one."""
+    (image,) = api.generate()["images"]
+    path = f"/api/images/{image['id']}"
+    first = api.http.get(path)
+    Path(image["path"]).write_bytes(first.content + b"more")
+    changed = api.http.get(path, headers={"If-None-Match": first.headers["etag"]})
+    assert (changed.status_code, changed.content) == (200, first.content + b"more")
+    assert changed.headers["etag"] != first.headers["etag"]
+    Path(image["path"]).write_bytes(b"")
+    assert api.http.get(path).content == b""
+    Path(image["path"]).unlink()
+    assert api.http.get(path).status_code == 404
+
+
+def test_a_file_that_is_cut_off_while_it_is_sent_breaks_one_connection(api: Api) -> None:
+    (image,) = api.generate()["images"]
+    size = 64 * 2**20
+    with Path(image["path"]).open("r+b") as file:
+        file.truncate(size)
+    with api.http.stream("GET", f"/api/images/{image['id']}") as response:
+        assert response.headers["content-length"] == str(size)
+        parts = response.iter_raw()
+        next(parts)
+        with Path(image["path"]).open("r+b") as file:
+            file.truncate(0)
+        with pytest.raises(httpx.HTTPError):
+            list(parts)
+    assert api.get("/api/health") == {"status": "ok"}
+    assert api.http.get(f"/api/images/{image['id']}").content == b""
+
+
+def test_more_pictures_than_are_kept_at_hand_are_all_shown(api: Api) -> None:
+    images = api.generate(batch_size=40, steps=1)["images"]
+    for image in (*images, *images[:3]):
+        response = api.http.get(f"/api/images/{image['id']}")
+        assert response.content == Path(image["path"]).read_bytes()
+    head = api.http.head(f"/api/images/{images[0]['id']}")
+    assert (head.status_code, head.content) == (200, b"")
+    assert int(head.headers["content-length"]) == Path(images[0]["path"]).stat().st_size

@@ -24,9 +24,24 @@ from tensors.library import Library
 from tensors.lineup import Lineup
 from tensors.lookup import Lookup
 from tensors.remaking.remaker import Remaker
-from tensors.server import body, catalog, db, download, events, gallery, jobs, models, page, problems, routes, session
+from tensors.server import (
+    body,
+    catalog,
+    db,
+    download,
+    events,
+    gallery,
+    jobs,
+    models,
+    page,
+    problems,
+    routes,
+    session,
+    shown,
+)
 from tensors.server.core import ServerCore
 from tensors.server.security import Guard
+from tensors.server.shown import Shown
 from tensors.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -51,7 +66,18 @@ def create_app(config: Config, *, url: str, keys: Sequence[str] = ()) -> FastAPI
         hashes = HashCache(config.data_dir / "cache" / "hashes.json", library.known_hash)
         remaker = Remaker(library, worker.shelf, hashes, Inputs(config.data_dir / "inputs"))
         app.state.core = ServerCore(
-            config, worker, queue, pictures, library, downloader, lookup, lineup, remaker, url, keys
+            config,
+            worker,
+            queue,
+            pictures,
+            library,
+            downloader,
+            lookup,
+            lineup,
+            remaker,
+            Shown(pictures.path),
+            url,
+            keys,
         )
         worker.pool.start()
         await queue.start()
@@ -73,6 +99,7 @@ def create_app(config: Config, *, url: str, keys: Sequence[str] = ()) -> FastAPI
     for module in (routes, jobs, gallery, models, db, catalog, download, events, session):
         app.include_router(module.router)
     page.install(app)
+    shown.install(app)
     _complete_schema(app)
     app.add_middleware(
         Guard,

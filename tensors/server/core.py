@@ -19,6 +19,7 @@ from tensors.library import Library
 from tensors.lineup import Lineup
 from tensors.lookup import Lookup
 from tensors.remaking.remaker import Remaker
+from tensors.server.shown import Shown
 from tensors.types.server import EngineStatus, Status, Version
 from tensors.worker import Worker
 
@@ -36,6 +37,7 @@ class ServerCore:
     lookup: Lookup
     lineup: Lineup
     remaker: Remaker
+    shown: Shown
     url: str
     keys: Sequence[str] = ()
     """API keys that clients may use; none: nobody needs one."""

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from tensors.server.answers import Json
 from tensors.server.body import body_of, described_as
 from tensors.server.core import Core, ServerCore
-from tensors.server.picture import PICTURES, Picture, picture_body
+from tensors.server.picture import PICTURES, Mapped, Picture, picture_body
 from tensors.types.base import Deleted, Page
 from tensors.types.gallery import (
     CleanupRequest,
@@ -137,7 +137,7 @@ def get_image_meta(core: Core, image_id: str) -> Response:
 @router.get("/{image_id:path}/thumbnail", response_class=Response, responses=PICTURES)
 def get_thumbnail(core: Core, request: Request, image_id: str, size: int = 256) -> Response:
     """A WebP, its longer side of 256 or 512 pixels."""
-    return Picture(core.gallery.thumbnail(image_id, size), request.headers)
+    return Picture(Mapped.of(core.gallery.thumbnail(image_id, size)), request.headers)
 
 
 @router.get("/{image_id:path}/remake", response_model=Remake)
@@ -160,9 +160,9 @@ async def restore_image(core: Core, image_id: str) -> Response:
 
 
 @router.get("/{image_id:path}", response_class=Response, responses=PICTURES)
-def get_image(core: Core, request: Request, image_id: str) -> Response:
+async def get_image(core: Core, request: Request, image_id: str) -> Response:
     """The file."""
-    return Picture(core.gallery.path(image_id), request.headers)
+    return await core.shown.answer(image_id, request.headers)
 
 
 @router.delete("/{image_id:path}", response_model=Deleted)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import mmap
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
-
 # Not on macOS, where the pages are read when they are sent.
 _READ_NOW: int = getattr(mmap, "MAP_POPULATE", 0)
 
@@ -27,48 +27,65 @@ def picture_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-class Picture(Response):
-    """The file, or the part of it that the request wants; nothing when the client has it already. Raises `OSError`.
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A file in memory, sent from there without a copy in this process: half of what serving it would cost.
 
-    It is mapped into memory here and sent from there, without a copy in this process: half of what serving it would
-    cost. Only the kernel touches the pages, so a file that somebody cuts off meanwhile breaks that connection, no more.
+    Only the kernel touches the pages, so a file that somebody cuts off meanwhile breaks a connection, no more.
     """
 
-    def __init__(self, path: Path, asked: Headers) -> None:
+    path: Path
+    tag: str
+    """Its entity tag: another one when the file is another one."""
+    content: memoryview
+
+    @classmethod
+    def of(cls, path: Path) -> Mapped:
+        """Open a file. Raises `OSError`."""
         with path.open("rb") as file:
             stat = os.fstat(file.fileno())
-            tag = f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
-            # A picture never changes under its id.
-            headers = {
-                "ETag": tag,
-                "Cache-Control": "private, max-age=31536000, immutable",
-                "Accept-Ranges": "bytes",
-                "Content-Disposition": f'inline; filename="{path.name}"',
-                "X-Content-Type-Options": "nosniff",
-            }
-            if _has(asked.get("if-none-match", ""), tag):
-                super().__init__(status_code=304, headers=headers)
-                return
-            part = _part(asked, tag, stat.st_size)
-            if part is None:
-                super().__init__(_mapped(file), headers=headers, media_type=_TYPES[path.suffix])
-                return
+            # There is nothing to map in an empty file.
+            flags = mmap.MAP_SHARED | _READ_NOW
+            mapped = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ) if stat.st_size else b""
+        return cls(path, _tag(stat), memoryview(mapped))
+
+    def is_current(self) -> bool:
+        """Whether the file is still this one."""
+        try:
+            return _tag(os.stat(self.path)) == self.tag
+        except OSError:
+            return False
+
+
+def _tag(stat: os.stat_result) -> str:
+    return f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
+
+
+class Picture(Response):
+    """The file, or the part of it that the request wants; nothing when the client has it already."""
+
+    def __init__(self, file: Mapped, asked: Headers) -> None:
+        size = len(file.content)
+        # A picture never changes under its id.
+        headers = {
+            "ETag": file.tag,
+            "Cache-Control": "private, max-age=31536000, immutable",
+            "Accept-Ranges": "bytes",
+            "Content-Disposition": f'inline; filename="{file.path.name}"',
+            "X-Content-Type-Options": "nosniff",
+        }
+        content, status, kind = file.content, 200, _TYPES[file.path.suffix]
+        if _has(asked.get("if-none-match", ""), file.tag):
+            super().__init__(status_code=304, headers=headers)
+            return
+        if part := _part(asked, file.tag, size):
             first, last = part
             if first > last:
-                headers["Content-Range"] = f"bytes */{stat.st_size}"
-                super().__init__(status_code=416, headers=headers)
+                super().__init__(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
                 return
-            headers["Content-Range"] = f"bytes {first}-{last}/{stat.st_size}"
-            content = _mapped(file)[first : last + 1]
-        super().__init__(content, status_code=206, headers=headers, media_type=_TYPES[path.suffix])
-
-
-def _mapped(file: BinaryIO) -> memoryview:
-    try:
-        return memoryview(mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED | _READ_NOW, prot=mmap.PROT_READ))
-    except ValueError:
-        # There is nothing to map in an empty file.
-        return memoryview(b"")
+            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+            content, status = content[first : last + 1], 206
+        super().__init__(content, status_code=status, headers=headers, media_type=kind)
 
 
 def _has(known: str, tag: str) -> bool:
