@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from tensors.remote_models import RemoteBackends, RemoteModels
 from tensors.session import LONG, Session, given, part
 from tensors.types.base import Page
 from tensors.types.catalog import Found, Model, ModelDetails
+from tensors.types.doctor import Finding
 from tensors.types.download import DownloadPlan, DownloadRequest
 from tensors.types.files import File, FileDetails, Triggers
 from tensors.types.generation import GenerateRequest
@@ -291,6 +292,11 @@ class TsrClient:
 
     def version(self) -> Version:
         return self._http.get("/api/version", Version)
+
+    def doctor(self) -> Generator[Finding, None, None]:
+        from tensors.remote_doctor import doctor
+
+        return doctor(self._http)
 
     def close(self) -> None:
         self._http.session.close()

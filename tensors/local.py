@@ -11,7 +11,7 @@ from tensors.config import Config
 from tensors.errors import IdempotencyConflict, NeedsServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from tensors.local_db import LocalDb
     from tensors.local_downloads import LocalDownloads
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tensors.local_jobs import LocalJobs
     from tensors.local_models import LocalBackends, LocalModels
     from tensors.lookup import Lookup
+    from tensors.types.doctor import Finding
     from tensors.types.generation import GenerateRequest
     from tensors.types.jobs import Happening, Job
     from tensors.types.server import EngineStatus, Health, Status, Version
@@ -143,6 +144,11 @@ class LocalTensors:
             engine=None if engine.state == "missing" else f"sd-server {engine.version}",
             python=sys.version.partition(" ")[0],
         )
+
+    def doctor(self) -> Generator[Finding, None, None]:
+        from tensors.doctor import doctor
+
+        return doctor(self._config)
 
     def close(self) -> None:
         if "jobs" in vars(self):

@@ -6,12 +6,13 @@ HTTP routes and the command line are thin faces over this. To add an operation, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 from tensors.types.backends import LogLine
 from tensors.types.base import Deleted, Page
 from tensors.types.catalog import Found, Model, ModelDetails
+from tensors.types.doctor import Finding
 from tensors.types.download import DownloadPlan, DownloadRequest
 from tensors.types.files import File, FileDetails, Triggers
 from tensors.types.gallery import (
@@ -427,6 +428,13 @@ class Tensors(Protocol):
 
     def version(self) -> Version:
         """Versions of tsr and its engine."""
+
+    def doctor(self) -> Generator[Finding, None, None]:
+        """Look at everything that is needed on the machine that does the work, and tell what is found as it is found.
+
+        Asked of a server, the first finding is about the connection to it. Raises `Conflict` when it is being looked at
+        already. To be closed when it is not read to its end: an engine may run for it.
+        """
 
     def close(self) -> None:
         """Let go of connections and processes."""

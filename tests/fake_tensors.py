@@ -44,6 +44,10 @@ class FakeTensors:
         self.calls.append(("status", (), {}))
         return self.answers["status"]
 
+    def doctor(self) -> Any:
+        self.calls.append(("doctor", (), {}))
+        return self.answers["doctor"]
+
     def close(self) -> None:
         self.closed += 1
 

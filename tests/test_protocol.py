@@ -61,6 +61,7 @@ ROUTES = {
     "Tensors.status": ("get", "/api/status"),
     "Tensors.version": ("get", "/api/version"),
     "Tensors.events": ("get", "/api/events"),
+    "Tensors.doctor": ("get", "/api/doctor"),
     "Jobs.list": ("get", "/api/jobs"),
     "Jobs.get": ("get", "/api/jobs/{job_id}"),
     "Jobs.cancel": ("post", "/api/jobs/{job_id}/cancel"),

@@ -28,6 +28,7 @@ from tensors.server import (
     body,
     catalog,
     db,
+    doctor,
     download,
     events,
     gallery,
@@ -96,7 +97,7 @@ def create_app(config: Config, *, url: str, keys: Sequence[str] = ()) -> FastAPI
     # Its /docs loads nothing from elsewhere: the box in the corner may have no way out.
     app = FastAPIOffline(title="tsr", version=__version__, lifespan=lifespan, redoc_url=None)
     problems.install(app)
-    for module in (routes, jobs, gallery, models, db, catalog, download, events, session):
+    for module in (routes, jobs, gallery, models, db, doctor, catalog, download, events, session):
         app.include_router(module.router)
     page.install(app)
     shown.install(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Sequence
@@ -42,6 +43,10 @@ class ServerCore:
     keys: Sequence[str] = ()
     """API keys that clients may use; none: nobody needs one."""
     started: float = field(default_factory=time.monotonic)
+    examining: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the machine is looked at."""
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server is about to stop."""
 
     def status(self) -> Status:
         """What runs where."""
@@ -60,6 +65,7 @@ class ServerCore:
 
     def close_listeners(self) -> None:
         """End every stream of events; the server is about to stop."""
+        self.stopping.set()
         self.queue.close_listeners()
         for member in self.worker.pool.members.values():
             member.backend.journal.close()
