@@ -25,11 +25,10 @@ Event = tuple[JobEvent, bytes]
 class JobLog:
     """The events of one job, for use in one event loop."""
 
-    def __init__(self, job: str, *, kind: str = "generate", feed: Feed | None = None) -> None:
-        """`feed` hears it too."""
+    def __init__(self, job: str, *, kind: str = "generate") -> None:
         self.job = job
         self.kind = kind
-        self._feed = feed
+        self._feed: Feed | None = None
         self.images: tuple[str, ...] = ()
         self._events: list[Event] = []
         self._dropped = 0
@@ -45,6 +44,16 @@ class JobLog:
     def latest(self) -> Event:
         """The present state, also as JSON."""
         return self._events[-1]
+
+    def tell(self, feed: Feed) -> None:
+        """Let a feed hear the present state and all that follows."""
+        self._feed = feed
+        feed.tell("job", self.latest[1])
+
+    @property
+    def is_told(self) -> bool:
+        """Whether a feed hears of it."""
+        return self._feed is not None
 
     def publish(self, state: str, progress: Progress | None = None, error: ErrorInfo | None = None) -> None:
         """Tell all listeners."""

@@ -116,7 +116,8 @@ class JobQueue:
         self._paused.keep_only(status.workflow_id for status in unfinished)
         for status in unfinished:
             if status.workflow_id not in self._live:
-                self._live[status.workflow_id] = self._new(status.workflow_id, status.name)
+                self._live[status.workflow_id] = live = self._new(status.workflow_id, status.name)
+                live.log.tell(self.feed)
                 self._recovering.add(status.workflow_id)
         self._background = [asyncio.create_task(self._open_when_recovered())]
 
@@ -198,6 +199,8 @@ class JobQueue:
         except BaseException:
             self._live.pop(job_id, None)
             raise
+        # Who hears of a job may ask for it at once, so the store knows it by then.
+        live.log.tell(self.feed)
         job = Job(id=job_id, kind=ordered.kind, state="queued", created=ordered.created, settings=ordered.settings)
         return _with_event(job, live.log.now)
 
@@ -256,11 +259,11 @@ class JobQueue:
         return live
 
     def _new(self, job_id: str, kind: str) -> LiveJob:
-        return LiveJob(job_id, kind=kind, paused=job_id in self._paused, feed=self.feed)
+        return LiveJob(job_id, kind=kind, paused=job_id in self._paused)
 
     def present(self) -> Sequence[Entry]:
         """The states of all jobs that have not ended, for listeners of the feed."""
-        return [("job", live.log.latest[1]) for live in self._live.values()]
+        return [("job", live.log.latest[1]) for live in self._live.values() if live.log.is_told]
 
     async def follow(self, job_id: str, *, heartbeat: float | None = None) -> AsyncIterator[Sequence[Event] | None]:
         """A job's present state and then what happens to it, as it happens; None after `heartbeat` quiet seconds.
@@ -326,7 +329,11 @@ class JobQueue:
         assert job_id
         assert workflow
         ordered = msgspec.convert(document, Ordered)
-        live = self._live.setdefault(job_id, self._new(job_id, ordered.kind))
+        if job_id not in self._live:
+            # Taken up by DBOS before this process knew of it.
+            self._live[job_id] = self._new(job_id, ordered.kind)
+            self._live[job_id].log.tell(self.feed)
+        live = self._live[job_id]
         task = live.start(partial(self._work, job_id, ordered, live.log))
         self._recovering.discard(job_id)
         if not self._recovering:

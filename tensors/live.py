@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tensors.events import JobLog
-from tensors.feed import Feed
 from tensors.orders import Outcome
 from tensors.types.jobs import Progress
 
@@ -17,8 +16,8 @@ Work = Callable[[], Coroutine[Any, Any, Outcome]]
 class LiveJob:
     """One job, for use in one event loop."""
 
-    def __init__(self, job_id: str, *, kind: str, paused: bool = False, feed: Feed | None = None) -> None:
-        self.log = JobLog(job_id, kind=kind, feed=feed)
+    def __init__(self, job_id: str, *, kind: str, paused: bool = False) -> None:
+        self.log = JobLog(job_id, kind=kind)
         self.kind = kind
         self.cancelled = False
         self.task: asyncio.Task[Outcome] | None = None

@@ -220,6 +220,8 @@ def test_everything_that_happens_is_told(api: Api) -> None:
                 name = line[7:]
             if line.startswith("data: "):
                 told.append((name, json.loads(line[6:])))
+                if name == "job":
+                    assert api.http.get(f"/api/jobs/{told[-1][1]['job']}").status_code == 200
     states = [event["state"] for name, event in told if name == "job" and event["job"] == image["job"]]
     assert (states[0], states[-1]) == ("queued", "succeeded")
     changes = [(event["change"], event["image"]["id"]) for name, event in told if name == "image"]
