@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -69,7 +70,13 @@ class _Bar:
         self._display = display
         self._phase = ""
         display.add_task("queued", total=None)
-        self.task = display.tasks[0]
+        self.task = display.tasks[-1]
+
+    def start(self) -> None:
+        """The next job."""
+        self._phase = ""
+        self._display.reset(self.task.id, description="queued")
+        self.task.total = None
 
     def update(self, event: JobEvent) -> None:
         """Show how far the job is now."""
@@ -87,15 +94,63 @@ class _Bar:
         self._display.update(task.id, description=state + words(progress, rate=task.speed))
 
 
+class BatchBar:
+    """How many of several jobs are done, and below it the bar of the one that is next."""
+
+    def __init__(self, display: RichProgress, total: int, clock: Callable[[], float]) -> None:
+        self._display = display
+        self._clock = clock
+        self._began = clock()
+        self._total = total
+        self._done = 0
+        display.add_task("", total=total)
+        self._all = display.tasks[-1]
+        self._bar = _Bar(display)
+        self._show(0)
+
+    def update(self, event: JobEvent) -> None:
+        """Show how far the present job is."""
+        self._bar.update(event)
+        done, total = _share(event.progress) if event.progress and event.progress.phase == "sampling" else (0, 0)
+        self._show(done / total if total else 0)
+
+    def next(self) -> None:
+        """One more is done."""
+        self._done += 1
+        self._bar.start()
+        self._show(0)
+
+    def _show(self, share: float) -> None:
+        parts = [f"{self._done}/{self._total}"]
+        if self._done:
+            # Of the first one too much is the loading of the model.
+            each = (self._clock() - self._began) / (self._done + share)
+            parts.append(f"{duration(each * (self._total - self._done - share))} left")
+        self._display.update(self._all.id, completed=self._done + share, description=", ".join(parts))
+
+
 @contextmanager
-def _rich_bar() -> Iterator[_Bar]:
+def _display() -> Iterator[RichProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     # No markup: what is in square brackets is part of a file's name.
     columns = (BarColumn(bar_width=32), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        yield display
+
+
+@contextmanager
+def _rich_bar() -> Iterator[_Bar]:
+    with _display() as display:
         yield _Bar(display)
+
+
+@contextmanager
+def batch_bar(total: int) -> Iterator[BatchBar]:
+    """One display for so many jobs."""
+    with _display() as display:
+        yield BatchBar(display, total, time.monotonic)
 
 
 def submit(app: App, tensors: Tensors, request: GenerateRequest, **options: Any) -> Job:
@@ -109,22 +164,28 @@ def submitted(app: App, tensors: Tensors, ask: Callable[[], Job], *, also: Seque
 
     Without this, a server could go on with a job that nobody has heard of.
     """
-    heard = False
-
-    def hear(_number: int, _frame: object) -> None:
-        nonlocal heard
-        if heard:
-            raise KeyboardInterrupt
-        heard = True
-
-    before = signal.signal(signal.SIGINT, hear)
-    try:
+    with ctrl_c_later() as heard:
         job = ask()
-    finally:
-        signal.signal(signal.SIGINT, before)
     if heard:
         _cancel(app, tensors, job, *also)
     return job
+
+
+@contextmanager
+def ctrl_c_later() -> Iterator[Sized]:
+    """Ctrl-C does not end the block: what is yielded is no longer empty then. A second one ends it."""
+    heard: list[int] = []
+
+    def hear(number: int, _frame: object) -> None:
+        if heard:
+            raise KeyboardInterrupt
+        heard.append(number)
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def follow(
