@@ -277,12 +277,15 @@ class TsrClient:
         return self._events()
 
     def _events(self) -> Iterator[Happening]:
-        with self._http.listening("/api/events") as messages:
-            for message in messages:
-                if message.event == "job":
-                    yield Happening(job=self._http.decode(message.data, JobEvent))
-                elif message.event == "image":
-                    yield self._http.decode(message.data, Happening)
+        try:
+            with self._http.listening("/api/events") as messages:
+                for message in messages:
+                    if message.event == "job":
+                        yield Happening(job=self._http.decode(message.data, JobEvent))
+                    elif message.event == "image":
+                        yield self._http.decode(message.data, Happening)
+        except httpx.HTTPError as error:
+            raise self._http.unreachable(error) from error
 
     def health(self) -> Health:
         return self._http.get("/api/health", Health)

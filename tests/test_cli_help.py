@@ -73,8 +73,8 @@ def test_a_group_alone_shows_its_help_and_fails(tsr_here: Commands, group: tuple
         (("images", "list", "--limt", "3"), "No such option '--limt'"),
         (("images", "list", "--limit"), "Option '--limit' requires an argument"),
         (("images", "list", "--limit", "x"), "Invalid value for '--limit'"),
-        (("images", "show"), "Missing argument 'IMAGE_ID'"),
-        (("images", "show", "a", "b"), "Got unexpected extra argument"),
+        (("images", "show"), "Missing argument 'IMAGE_ID...'"),
+        (("images", "replay", "a", "b"), "Got unexpected extra argument"),
         (("generate", "x", "--lora", "a:b"), "Invalid value for '--lora'"),
         (("generate", "x", "--size", "64"), "Invalid value for '--size'"),
         (("serve", "--port", "65536"), "Invalid value for '--port'"),
@@ -107,6 +107,7 @@ def imported_by(*words: str) -> set[str]:
     "words",
     [
         *(("--help",), ("images", "list", "--help"), ("generate", "--help"), ("serve", "--help")),
+        *(("images", command, "--help") for command in ("edit", "import", "export", "replay")),
         *(("db", "--help"), ("db", "list", "--help"), ("db", "show", "--help")),
         *(("search", "--help"), ("get", "--help"), ("info", "--help")),
     ],
@@ -154,7 +155,7 @@ def test_completion_scripts_are_printed(tsr_here: Commands, shell: str, word: st
     ("line", "offered"),
     [
         ("tsr im", {"images"}),
-        ("tsr images ", {"list", "show", "delete", "download"}),
+        ("tsr images re", {"reindex", "replay", "restore"}),
         ("tsr images list --rem", {"--remote"}),
         ("tsr images list --remote ju", {"junkpile"}),
         ("tsr completion f", {"fish"}),

@@ -101,14 +101,32 @@ def complete_jobs(ctx: click.Context, _parameter: click.Parameter, incomplete: s
 
 def complete_images(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Ids of the newest pictures, with their prompts."""
+    return _pictures(ctx, incomplete, deleted=False)
+
+
+def complete_trash(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Ids of what was deleted last, with their prompts."""
+    return _pictures(ctx, incomplete, deleted=True)
+
+
+def _pictures(ctx: click.Context, incomplete: str, *, deleted: bool) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
-    images = _asked(ctx, lambda tensors: tensors.images.list(limit=_MOST).items)
+    images = _asked(ctx, lambda tensors: tensors.images.list(deleted=deleted, limit=_MOST).items)
     return [
         CompletionItem(image.id, help=first_words(image.settings.prompt, 48))
         for image in images
         if image.id.startswith(incomplete)
     ]
+
+
+def complete_tags(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Tags of the newest pictures, those that most of them have first."""
+    from collections import Counter
+
+    images = _asked(ctx, lambda tensors: tensors.images.list(limit=_MOST).items)
+    found = Counter(tag for image in images for tag in image.tags)
+    return [tag for tag, _ in found.most_common() if tag.startswith(incomplete) and tag.isprintable()]
 
 
 def complete_settings(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

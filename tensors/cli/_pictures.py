@@ -30,14 +30,21 @@ def open_viewer(path: Path) -> None:
     click.launch(str(path))
 
 
-def save_target(output: str, image_id: str, position: int, count: int) -> Path:
+def extension_of(picture: bytes) -> str:
+    """What a picture's file is called: imported ones may be JPEG or WebP."""
+    from tensors.pictures.intake import extension_of
+
+    return extension_of(picture) or ".png"
+
+
+def save_target(output: str, image_id: str, position: int, count: int, extension: str = ".png") -> Path:
     """Where `-o OUTPUT` puts a picture: into a folder under its id, or under the name that was given.
 
     Of several pictures under one name, `cat.png` becomes `cat-1.png`, `cat-2.png`, ...
     """
     target = Path(output)
     if target.is_dir() or output.endswith(("/", "\\")) or not target.suffix:
-        return target / f"{image_id}.png"
+        return target / f"{image_id}{extension}"
     return target if count == 1 else target.with_name(f"{target.stem}-{position + 1}{target.suffix}")
 
 

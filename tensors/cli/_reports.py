@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tensors.cli._text import counted, listed
+from tensors.cli._text import counted, listed, size
 from tensors.types.download import DownloadReport
+from tensors.types.gallery import Cleaning
 from tensors.types.jobs import Job
 from tensors.types.library import CacheReport, FileProblem, LinkReport, ScanReport
 from tensors.types.models import SwitchReport
@@ -63,6 +64,18 @@ def switch_words(report: SwitchReport) -> str:
     return f"{report.model} is loaded on {report.backend}"
 
 
+def cleaning_words(report: Cleaning) -> str:
+    """`12 pictures to the trash, 3 removed for good, 45.6 MB freed, 1.20 GB left`."""
+    if not (report.trashed or report.removed):
+        return f"nothing to remove, {size(report.size)} there"
+    parts = [
+        f"{counted(len(report.trashed), 'picture')} to the trash" if report.trashed else "",
+        f"{len(report.removed):,} removed for good, {size(report.freed)} freed" if report.removed else "",
+        f"{size(report.size)} left",
+    ]
+    return ", ".join(filter(None, parts))
+
+
 def report_words(job: Job) -> str | None:
     """What a job came to that draws nothing; None of another job, or of one that has not ended."""
     if job.switch:
@@ -73,6 +86,8 @@ def report_words(job: Job) -> str | None:
         return link_words(job.link)
     if job.download:
         return download_words(job.download)
+    if job.cleanup:
+        return cleaning_words(job.cleanup)
     return cache_words(job.cache) if job.cache else None
 
 

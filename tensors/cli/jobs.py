@@ -84,7 +84,7 @@ def _planned(tensors: Tensors, kind: str | None) -> list[Job]:
 
 @jobs.command("list")
 @click.option("--plan", is_flag=True, help="What runs and what waits, in the likely order, with what it waits for.")
-@click.option("--kind", metavar="KIND", help="generate, switch, scan, link, cache or download.")
+@click.option("--kind", metavar="KIND", help="generate, switch, scan, link, cache, download or cleanup.")
 @click.option("--state", metavar="STATE", help="queued, running, paused, succeeded, failed or cancelled.")
 @click.option("--limit", "-n", type=int, default=20, show_default=True, metavar="N", help="At most so many, up to 500.")
 @click.option("--cursor", metavar="CURSOR", help="Go on after an earlier list.")
