@@ -130,3 +130,13 @@ def _aligned(cells: list[str], right: bool) -> Iterator[str]:
     widest = max(widths)
     for text, wide in zip(texts, widths, strict=True):
         yield " " * (widest - wide) + text if right else text + " " * (widest - wide)
+
+
+def size_of(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """`832x1216` as width and height: the callback of an option."""
+    if value is None:
+        return None
+    width, _, height = value.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT")
+    return int(width), int(height)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from tensors.cli._app import size_of
 from tensors.cli._complete import complete_checkpoints, complete_loras
 from tensors.errors import InvalidRequest
 from tensors.types.generation import Hires, Lora
@@ -48,15 +49,6 @@ def _file_as_base64(_ctx: click.Context, _parameter: click.Parameter, path: Path
         raise click.BadParameter(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _size(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    width, _, height = value.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT")
-    return int(width), int(height)
-
-
 _OPTIONS = (
     click.option("--negative", "-n", "negative_prompt", metavar="TEXT", help="What the picture must not show."),
     click.option(
@@ -66,7 +58,7 @@ _OPTIONS = (
         shell_complete=complete_checkpoints,
         help="Checkpoint; when left out, the active one (tsr models active).",
     ),
-    click.option("--size", metavar="WxH", callback=_size, help="Width and height in one, such as 832x1216."),
+    click.option("--size", metavar="WxH", callback=size_of, help="Width and height in one, such as 832x1216."),
     click.option("--width", "-W", type=int, metavar="PIXELS", help="A multiple of 8."),
     click.option("--height", "-H", type=int, metavar="PIXELS", help="A multiple of 8."),
     click.option("--steps", type=int, metavar="N", help="Sampling steps."),

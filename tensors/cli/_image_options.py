@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from tensors.cli._app import size_of
 from tensors.cli._complete import complete_checkpoints, complete_loras, complete_tags
 from tensors.errors import InvalidRequest
 from tensors.types.gallery import ImageQuery
@@ -51,15 +52,6 @@ def _moment(_ctx: click.Context, _parameter: click.Parameter, value: str | None)
     return value and moment(value, datetime.now(UTC))
 
 
-def _size(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    width, _, height = value.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT")
-    return int(width), int(height)
-
-
 _FILTERS = (
     click.option("--search", "-s", metavar="WORDS", help="Words of the prompt or the notes: 'cat photo* -dog'."),
     click.option(
@@ -76,7 +68,7 @@ _FILTERS = (
         shell_complete=complete_tags,
         help="With this tag; repeatable: with all of them.",
     ),
-    click.option("--size", metavar="WxH", callback=_size, help="Of exactly this size, such as 832x1216."),
+    click.option("--size", metavar="WxH", callback=size_of, help="Of exactly this size, such as 832x1216."),
     click.option("--min-side", type=int, metavar="PIXELS", help="Whose shorter side is at least so long."),
     click.option("--max-side", type=int, metavar="PIXELS", help="Whose longer side is at most so long."),
     click.option(

@@ -38,6 +38,6 @@ def serve(
     def ready(url: str) -> None:
         if app.json:
             app.data({"url": url})
-        app.say(f"tsr serves {config.data_dir} at {url}    API: {url}/docs    stop: Ctrl-C")
+        app.say(f"tsr serves {config.data_dir}    in a browser: {url}    API: {url}/docs    stop: Ctrl-C")
 
     run_server(config, ready)
