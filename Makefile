@@ -5,14 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: demo test test-docker check fast bench lock docs clean
+.PHONY: demo test test-docker check fast web check-web bench lock docs clean
 
 ## demo: install, get the engine, draw four pictures through a server, stop it all
 demo: $(VENV)/.runtime
 	@$(BIN)/tsr demo
 
 ## test: everything that runs without Docker
-test: check $(VENV)/.tools
+test: check check-web $(VENV)/.tools
 	$(BIN)/python -m pytest
 
 ## test-docker: containers with a real engine in a Docker engine of the tests' own; takes root on Debian or Ubuntu
@@ -29,6 +29,28 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+## web: build the page from web/ into tensors/page, which is committed; needs Node.js 20.19 or newer
+web: web/node_modules/.installed
+	@npm --prefix web run --silent build
+
+## check-web: style, types and tests of the page, and whether what is committed is built from what is in web/
+NODE_IS_NEW := $(shell node -e 'const [a, b] = process.versions.node.split("."); console.log(a > 20 || (a == 20 && b >= 19) ? 1 : "")' 2>/dev/null)
+check-web: $(if $(NODE_IS_NEW),web/node_modules/.installed)
+ifeq ($(NODE_IS_NEW),)
+	@echo "THE PAGE'S OWN CHECKS WERE NOT RUN: they need Node.js 20.19 or newer. Those in a browser are run all the same."
+else
+	@npm --prefix web run --silent lint
+	@npm --prefix web run --silent check
+	@npm --prefix web run --silent test
+	@npm --prefix web run --silent build -- --outDir node_modules/.page --emptyOutDir --logLevel warn
+	@diff -r web/node_modules/.page tensors/page || (echo "tensors/page is not built from web/ as it is: make web" && false)
+endif
+
+web/node_modules/.installed: web/package-lock.json
+	@echo "Installing what the page is built with ..."
+	@npm --prefix web ci --silent --no-audit --no-fund
+	@touch $@
+
 ## bench: the figures of benchmarks/README.md, measured now
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.startup
@@ -39,6 +61,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.scan
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.gallery
+	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.download
 
 ## docs: write the generated parts of docs/

@@ -197,12 +197,15 @@ class Gallery:
     def thumbnail(self, image_id: str, size: int) -> Path:
         """A WebP of a picture, its longer side of `size` pixels (256 or 512); made when it is first asked for.
 
+        Also of one in the trash: who wants it back has to see it.
+
         Raises `ImageNotFound`; `InvalidRequest` for another size and for a file that is no whole picture; `OSError`.
         """
         from tensors.pictures.thumbnails import Thumbnails
 
         try:
-            return Thumbnails(self.directory).of(self.path(image_id), size)
+            deleted = self._trash.folder.picture(image_id) if is_name(image_id) else None
+            return Thumbnails(self.directory).of(deleted or self.path(image_id), size)
         except FileNotFoundError:
             raise ImageNotFound(f"image {image_id!r} not found", hint="tsr images list") from None
 
@@ -275,6 +278,7 @@ class Gallery:
     def cleanup(self, policy: Policy, *, dry_run: bool = False) -> Cleaning:
         """Remove what a policy does not keep, and say what that is. Raises `LibraryError`, `OSError`."""
         from tensors.pictures import cleanup
+        from tensors.pictures.thumbnails import Thumbnails
         from tensors.types.gallery import Cleaning
 
         with self._changing() as changed:
@@ -285,6 +289,7 @@ class Gallery:
                     self._to_trash(name, changed)
                 for name in (*plan.purge, *plan.drop):
                     self._trash.remove(name)
+                    Thumbnails(self.directory).remove(name)
         removed = (*plan.purge, *plan.drop)
         gone = frozenset(removed)
         trashed = tuple(name for name in plan.trash if name not in gone)

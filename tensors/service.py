@@ -106,7 +106,7 @@ class Images(Protocol):
         """The file: PNG, or for imported ones also JPEG or WebP. Raises `ImageNotFound`."""
 
     def thumbnail(self, image_id: str, *, size: int = 256) -> bytes:
-        """A WebP, its longer side of `size` pixels: 256 or 512.
+        """A WebP, its longer side of `size` pixels: 256 or 512; also of a picture in the trash.
 
         Raises `ImageNotFound`; `InvalidRequest` for another size and for a file that is no whole picture.
         """

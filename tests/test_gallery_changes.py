@@ -147,6 +147,19 @@ def test_pages_of_the_trash_begin_with_what_was_deleted_last(gallery: Gallery) -
             gallery.trash(limit=2, cursor=cursor)
 
 
+def test_a_picture_in_the_trash_can_be_seen_until_it_is_removed(gallery: Gallery) -> None:
+    saved = gallery.save(image(), PNG)
+    before = gallery.thumbnail(saved.id, 256).read_bytes()
+    gallery.delete(saved.id)
+    assert not list((gallery.directory / ".thumbnails").iterdir())
+    assert gallery.thumbnail(saved.id, 256).read_bytes() == before
+    gallery.cleanup(Policy(trash_days=0))
+    assert not list((gallery.directory / ".thumbnails").iterdir())
+    for unknown in (saved.id, "../x", ""):
+        with pytest.raises(ImageNotFound):
+            gallery.thumbnail(unknown, 256)
+
+
 def test_purge_removes_what_was_deleted_long_ago(gallery: Gallery) -> None:
     old, new, kept = (gallery.save(image(seed=seed), PNG) for seed in (1, 2, 3))
     gallery.delete(old.id)
@@ -337,8 +350,6 @@ def test_a_thumbnail_is_made_once_and_goes_with_its_picture(gallery: Gallery) ->
     gallery.thumbnail(saved.id, 512)
     gallery.delete(saved.id)
     assert list((gallery.directory / ".thumbnails").iterdir()) == []
-    with pytest.raises(ImageNotFound):
-        gallery.thumbnail(saved.id, 256)
 
 
 def test_a_photograph_stands_upright_in_its_thumbnail(gallery: Gallery) -> None:
