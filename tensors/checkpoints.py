@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +52,8 @@ class Checkpoints:
         if config.origins["engine.model"] not in ("default", "file"):
             # Said for this run, which counts more than what was switched to in an earlier one.
             self._active.clear()
+        self.instead_of_builtin: Callable[[], str | None] = lambda: None
+        """Names a model to take where nobody has chosen one, and the one that ships cannot be drawn with."""
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, str], _Inside] = OrderedDict()
 
@@ -70,7 +72,13 @@ class Checkpoints:
                 return self.named(switched_to)
             except (ModelNotFound, LibraryError) as error:
                 log.warning("the active model cannot be used, so it is what the settings say: %s", error.message)
-        return usable(self._shelf.default())
+        default = usable(self._shelf.default())
+        if default.builtin and self._config["engine.model"] is None and (name := self.instead_of_builtin()):
+            try:
+                return self.named(name)
+            except (ModelNotFound, LibraryError) as error:
+                log.warning("%s cannot be used, though an engine has it: %s", name, error.message)
+        return default
 
     def activate(self, model: ModelFile) -> None:
         """From now on this is the active one, also after a restart."""

@@ -43,6 +43,23 @@ def test_without_anything_it_is_the_model_that_ships() -> None:
     assert model.companions == (("taesd", DEMO),)
 
 
+def test_where_the_model_that_ships_cannot_be_it_is_one_that_an_engine_has(
+    models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of containers, for example: they do not see it."""
+    shutil.copy(DEMO, models / "checkpoints" / "mine.safetensors")
+    for chosen, there, wanted in (
+        (None, "mine", "mine"),
+        (None, None, DEMO_MODEL),
+        (None, "gone", DEMO_MODEL),
+        (DEMO_MODEL, "mine", DEMO_MODEL),
+    ):
+        checkpoints = known(engine__model=chosen)
+        checkpoints.instead_of_builtin = lambda there=there: there
+        assert checkpoints.active().name == wanted
+    assert "gone cannot be used, though an engine has it" in caplog.text
+
+
 def test_what_was_switched_to_stays_active_over_a_restart(models: Path) -> None:
     file = models / "checkpoints" / "mine.safetensors"
     shutil.copy(DEMO, file)

@@ -222,6 +222,19 @@ async def test_the_one_who_is_next_hears_of_the_load(pool_of: MakePool, one: Mod
     assert heard[1].told == []
 
 
+async def test_where_no_engine_is_ours_its_model_is_known(pool_of: MakePool, one: ModelFile, tmp_path: Path) -> None:
+    engine = Elsewhere(tmp_path)
+    try:
+        place = ExternalPlace(engine.url, watch_seconds=0.05)
+        there = Backend(place, name="there", inputs=Inputs(tmp_path / "inputs"), start_timeout=20, step_timeout=20)
+        pool = pool_of(there)
+        assert pool.elsewhere() is None
+        await engine.start("-m", one.path)
+        await until(lambda: pool.elsewhere() == "one")
+    finally:
+        await engine.leave()
+
+
 async def test_somebody_elses_engine_is_used_while_it_answers(
     pool_of: MakePool, one: ModelFile, two: ModelFile, tmp_path: Path
 ) -> None:
@@ -237,6 +250,7 @@ async def test_somebody_elses_engine_is_used_while_it_answers(
             assert (await hold(pool, "2", two, stack)).name == "ours"
             with pytest.raises(Conflict, match="somebody else's server"):
                 await pool.unload(["there"])
+        assert pool.elsewhere() is None
         await engine.kill()
         await until(lambda: pool.holders("one") == ())
         async with AsyncExitStack() as stack:

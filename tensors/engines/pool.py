@@ -107,6 +107,12 @@ class Pool:
         """The backends that have a model now."""
         return tuple(slot.name for slot in self._slots if slot.model == model and slot.state in ("ready", "busy"))
 
+    def elsewhere(self) -> str | None:
+        """The model that the first engine has, where none is a process of ours: others do not see our own files."""
+        if any(member.backend.place.kind == "process" for member in self.members.values()):
+            return None
+        return next((slot.model for slot in self._slots if slot.model), None)
+
     @asynccontextmanager
     async def turn(
         self,

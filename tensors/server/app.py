@@ -80,6 +80,7 @@ def create_app(config: Config, *, url: str, keys: Sequence[str] = ()) -> FastAPI
             url,
             keys,
         )
+        worker.checkpoints.instead_of_builtin = worker.pool.elsewhere
         worker.pool.start()
         await queue.start()
         if config["engine.keep_alive"]:
