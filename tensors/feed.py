@@ -14,7 +14,7 @@ import msgspec
 from tensors.types.gallery import Image
 from tensors.types.jobs import Happening
 
-_KEPT = 5000
+_KEPT = 1000
 
 Entry = tuple[str, bytes]
 """`job` or `image`, and what happened as JSON."""
@@ -28,9 +28,14 @@ class Feed:
         self._dropped = 0
         self._changed = asyncio.Event()
         self._closed = False
+        self._listeners = 0
 
     def tell(self, name: str, document: bytes) -> None:
-        """Something happened."""
+        """Something happened. Nothing is kept for nobody."""
+        if not self._listeners:
+            self._dropped += len(self._entries)
+            self._entries.clear()
+            return
         self._entries.append((name, document))
         if len(self._entries) > 2 * _KEPT:
             del self._entries[:-_KEPT]
@@ -55,14 +60,18 @@ class Feed:
     ) -> AsyncIterator[Sequence[Entry] | None]:
         """What `present` has first, then all that happens from that moment on; None after `heartbeat` quiet seconds."""
         position = self._dropped + len(self._entries)
-        yield present()
-        while not self._closed and position >= self._dropped:
-            changed = self._changed
-            if batch := self._entries[position - self._dropped :]:
-                position += len(batch)
-                yield batch
-                continue
-            try:
-                await asyncio.wait_for(changed.wait(), heartbeat)
-            except TimeoutError:
-                yield None
+        self._listeners += 1
+        try:
+            yield present()
+            while not self._closed and position >= self._dropped:
+                changed = self._changed
+                if batch := self._entries[position - self._dropped :]:
+                    position += len(batch)
+                    yield batch
+                    continue
+                try:
+                    await asyncio.wait_for(changed.wait(), heartbeat)
+                except TimeoutError:
+                    yield None
+        finally:
+            self._listeners -= 1

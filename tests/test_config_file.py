@@ -203,6 +203,10 @@ def raw_values(setting: Setting) -> st.SearchStrategy[str]:
     """What a person may type for a setting."""
     if setting.kind == "int":
         return st.integers(setting.least, setting.most).map(str)
+    if setting.kind == "bool":
+        return st.sampled_from(["true", "false"])
+    if setting.kind == "size":
+        return st.builds("{}{}".format, st.integers(0, 10**6), st.sampled_from(["", " B", "kB", " MB", "GB", " TB"]))
     return st.lists(TEXTS).map(",".join) if setting.kind in ("strs", "paths") else TEXTS
 
 

@@ -69,6 +69,24 @@ async def test_who_falls_too_far_behind_is_let_go(monkeypatch: pytest.MonkeyPatc
     assert [batch async for batch in slow] == []
 
 
+async def test_nothing_is_kept_for_nobody() -> None:
+    feed = Feed()
+    for _ in range(3):
+        feed.tell("job", b"nobody hears this")
+    assert feed._entries == []
+    following = feed.follow(lambda: [], heartbeat=30)
+    assert await anext(following) == []
+    feed.tell("job", b"one")
+    assert await anext(following) == [("job", b"one")]
+    await following.aclose()
+    feed.tell("job", b"nobody any more")
+    assert feed._entries == []
+    again = feed.follow(lambda: [], heartbeat=30)
+    assert await anext(again) == []
+    feed.tell("job", b"two")
+    assert await anext(again) == [("job", b"two")]
+
+
 async def test_a_job_and_its_pictures_are_heard_of() -> None:
     feed = Feed()
     following = feed.follow(list, heartbeat=30)

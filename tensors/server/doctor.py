@@ -9,7 +9,6 @@ import msgspec
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
-from tensors.doctor import Patient, checks, examine
 from tensors.errors import Conflict
 from tensors.server.core import Core, ServerCore
 from tensors.server.events import STREAM_HEADERS
@@ -30,6 +29,9 @@ async def doctor(core: Core) -> Response:
 
 
 async def _told(core: ServerCore) -> AsyncIterator[bytes]:
+    # Imported when somebody asks: it is as large as all the rest.
+    from tensors.doctor import Patient, checks, examine
+
     async with core.examining:
         patient = Patient(core.config, core.worker.pool.statuses(), core.url)
         async with aclosing(examine(checks(patient), stop=core.stopping)) as findings:

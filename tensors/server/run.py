@@ -49,7 +49,8 @@ def check_bind(config: Config) -> None:
     """Refuse to serve other machines without a key. Raises `ConfigError`."""
     host = config["server.host"]
     if not is_loopback(host) and not config["server.api_keys"]:
-        key = secrets.token_urlsafe(24)
+        # Without a dash at its beginning, which a command would take for an option.
+        key = secrets.token_hex(24)
         raise ConfigError(
             f"anybody who reaches {host} could use this machine: serving it needs an API key",
             hint=f"tsr config set server.api_keys {key}",
