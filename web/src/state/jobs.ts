@@ -21,7 +21,11 @@ export const allJobs = computed(() =>
 );
 
 /** In the order in which they will probably be done. */
-export const pending = computed(() => allJobs.value.filter((job) => !ended(job)).sort((a, b) => place(a) - place(b)));
+export const pending = computed(() =>
+  allJobs.value
+    .filter((job) => !ended(job))
+    .sort((a, b) => place(a) - place(b) || (a.created < b.created ? -1 : a.created > b.created ? 1 : 0)),
+);
 
 export const finished = computed(() => allJobs.value.filter(ended));
 
@@ -77,6 +81,7 @@ const asked = new Set<string>();
 /** Take in an event; true when the job has ended with it. */
 export function hear(event: JobEvent): boolean {
   const before = known.value.get(event.job);
+  if (before?.state !== event.state) placeSoon();
   if (!before) {
     fetchOnce(event.job);
     return false;
@@ -114,4 +119,21 @@ function fetchOnce(id: string): void {
     .then((job) => put(job))
     .catch(() => undefined)
     .finally(() => asked.delete(id));
+}
+
+/** In milliseconds: several jobs often come or end together. */
+const PLACING = 300;
+
+let placing: ReturnType<typeof setTimeout> | undefined;
+
+/** Who waits moves up when another one comes, begins or ends; no event tells the places. */
+function placeSoon(): void {
+  clearTimeout(placing);
+  placing = setTimeout(() => {
+    if (pending.value.filter((job) => job.state === "queued").length === 0) return;
+    api
+      .list(PAGE, null)
+      .then((page) => put(...page.items))
+      .catch(() => undefined);
+  }, PLACING);
 }
