@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: demo test test-docker check fast web check-web bench lock docs clean
+.PHONY: demo test test-docker check fast web check-web bench lock docs screenshots clean
 
 ## demo: install, get the engine, draw four pictures through a server, stop it all
 demo: $(VENV)/.runtime
@@ -19,9 +19,9 @@ test: check check-web $(VENV)/.tools
 test-docker: $(VENV)/.test
 	$(BIN)/python -m pytest -m docker tests/docker
 
-## fast: the tests that need neither a real engine, nor Docker Compose, nor PyTorch
+## fast: the tests that need neither a real engine, nor Docker Compose, nor a browser, nor PyTorch
 fast: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not engine and not compose and not tools"
+	$(BIN)/python -m pytest -m "not engine and not compose and not browser and not tools"
 
 ## check: style and types
 check: $(VENV)/.test
@@ -62,11 +62,16 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.gallery
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.download
 
 ## docs: write the generated parts of docs/
 docs: $(VENV)/.test
 	$(BIN)/python -m tools.cli_reference
+
+## screenshots: photograph the page for the docs, with the real engine and Chromium
+screenshots: $(VENV)/.test
+	$(BIN)/python -m tools.screenshots
 
 ## lock: resolve the ranges of pyproject.toml into hashed lists; requirements/tools.txt is kept by hand for PyTorch's sake
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate

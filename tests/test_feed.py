@@ -74,14 +74,14 @@ async def test_nothing_is_kept_for_nobody() -> None:
     for _ in range(3):
         feed.tell("job", b"nobody hears this")
     assert feed._entries == []
-    following = feed.follow(lambda: [], heartbeat=30)
+    following = feed.follow(list, heartbeat=30)
     assert await anext(following) == []
     feed.tell("job", b"one")
     assert await anext(following) == [("job", b"one")]
     await following.aclose()
     feed.tell("job", b"nobody any more")
     assert feed._entries == []
-    again = feed.follow(lambda: [], heartbeat=30)
+    again = feed.follow(list, heartbeat=30)
     assert await anext(again) == []
     feed.tell("job", b"two")
     assert await anext(again) == [("job", b"two")]
