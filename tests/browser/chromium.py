@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
-PATIENCE = 12_000
+PATIENCE = 60_000
 """Milliseconds until something that must come is missing: the machine may be busy."""
 SIZES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1280, "height": 800}},
@@ -26,6 +26,8 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+# Read before the tests take all settings of this machine away.
+GIVEN = os.environ.get("TSR_TEST_CHROMIUM")
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -58,7 +60,7 @@ new MutationObserver((records) => {
 
 def find_chromium() -> str | None:
     """A Chromium or Chrome of this machine: `TSR_TEST_CHROMIUM`, else the first of the usual names."""
-    return os.environ.get("TSR_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    return GIVEN or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @contextmanager
