@@ -13,6 +13,7 @@ import signal
 import stat
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import tomllib
@@ -580,5 +581,5 @@ def test_shellcheck_finds_nothing_in_the_stand_ins() -> None:
     folder = ROOT / "tests" / "second_host"
     scripts = [path for path in (*folder.glob("programs/*"), folder / "start.sh") if "bash" in path.read_text()[:30]]
     assert len(scripts) > 5
-    done = run("shellcheck", "--exclude=SC1091", *scripts)
+    done = run(Path(sysconfig.get_path("scripts")) / "shellcheck", "--exclude=SC1091", *scripts)
     assert (done.returncode, done.stdout) == (0, "")

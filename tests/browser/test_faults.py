@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import StartServer
+from observe import eventually
 from playwright.sync_api import expect
 from serving import Api, serving
 
@@ -39,7 +40,8 @@ def test_the_queue_goes_in_order_and_what_is_cancelled_is_not_drawn(visit: OpenV
     on.walk("Queue")
     waiting = on.by("region", "3 jobs").get_by_role("article")
     expect(waiting).to_have_count(3)
-    assert [job.get_attribute("aria-label") for job in waiting.all()] == [LONG, SECOND, THIRD]
+    # Their places come a moment after themselves.
+    eventually(lambda: [job.get_attribute("aria-label") for job in waiting.all()] == [LONG, SECOND, THIRD])
 
     on.press(f"Cancel {SECOND}")
     expect(waiting).to_have_count(0)
@@ -54,7 +56,7 @@ def test_the_queue_goes_in_order_and_what_is_cancelled_is_not_drawn(visit: OpenV
     assert [body["prompt"] for body in slow.sent()] == [LONG, THIRD]
 
 
-@pytest.mark.parametrize("fault", [DEATH, HANGING], ids=["dies", "hangs"])
+@pytest.mark.parametrize(("size", "fault"), [("desktop", DEATH), ("phone", HANGING)], ids=["dies", "hangs"])
 def test_why_an_engine_fails_is_told_and_what_to_do(visit: OpenVisit, tmp_path: Path, fault: dict[str, str]) -> None:
     (tmp_path / "config.toml").write_text("[engine]\nstart_timeout = 1\n")
     with serving(tmp_path, **fault) as api:

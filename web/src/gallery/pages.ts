@@ -32,7 +32,7 @@ export class Pages<T extends Item> {
 
   constructor(
     readonly pageSize = 200,
-    readonly keep = 20,
+    readonly keep = 8,
   ) {}
 
   get count(): number {

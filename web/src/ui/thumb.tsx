@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { images } from "../api/api";
 import { blur } from "../state/preferences";
 
@@ -12,8 +12,17 @@ interface ThumbProps {
 
 export function Thumb({ id, alt, mature, width }: ThumbProps) {
   const [state, setState] = useState<"loading" | "there" | "broken">("loading");
+  const element = useRef<HTMLImageElement>(null);
+  useLayoutEffect(() => {
+    const image = element.current;
+    // Whoever scrolls on does not wait for what was passed by; Chromium keeps the element until it is loaded.
+    return () => {
+      if (image && !image.complete) image.src = "";
+    };
+  }, []);
   return (
     <img
+      ref={element}
       class={`thumb ${state} ${mature && blur.value ? "blurred" : ""}`}
       alt={alt}
       decoding="async"
