@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 from collections.abc import Iterator
 
 from tensors.doctoring.finding import error, ok, shell, skipped
 from tensors.engines.process import hold_port
+from tensors.loopback import is_loopback
 from tensors.types.doctor import Finding
 
 _OTHERS = 20
@@ -54,16 +54,9 @@ def _listen(host: str, port: int) -> None:
 
 def look_at_bind(host: str, has_keys: bool) -> Iterator[Finding]:
     """Whether `tsr serve` would refuse to serve other machines, for want of a key."""
-    if not has_keys and not _is_loopback(host):
+    if not has_keys and not is_loopback(host):
         said = f"server.host is {host}, and there is no key: `tsr serve` refuses to serve everybody"
         yield error("ports", said, 'tsr config set server.api_keys "$(openssl rand -base64 24)"')
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def look_at_published(owner: str, host: str, port: str) -> Iterator[Finding]:

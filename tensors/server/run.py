@@ -19,8 +19,8 @@ from tensors.engines.binary import find_engine
 from tensors.engines.fleet import needs_engine
 from tensors.errors import ConfigError, TsrError
 from tensors.library import Library
+from tensors.loopback import is_loopback
 from tensors.server.app import create_app
-from tensors.server.security import is_loopback
 from tensors.shelf import Shelf
 
 _COLLECT = (700, 10, 10)

@@ -22,14 +22,6 @@ COOKIE = "tsr_session"
 """Of a web page that was given the key."""
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach that address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _own_names(bind: str) -> set[str]:
     """Names under which a server bound there is asked for."""
     full = socket.gethostname()
