@@ -16,9 +16,9 @@ from tensors.engines.backend import Backend
 from tensors.engines.drawing import Report
 from tensors.engines.fleet import assemble
 from tensors.engines.memory import estimate
-from tensors.engines.out_of_memory import Remedy
+from tensors.engines.out_of_memory import Remedy, shortage_in
 from tensors.engines.pool import Pool
-from tensors.engines.remedies import Case, Remedies
+from tensors.engines.remedies import SMALLER, Case, Remedies
 from tensors.engines.sd_server import MAX_BATCH
 from tensors.errors import EngineDied, EngineError, EngineStartFailed, TsrError
 from tensors.gallery import Gallery
@@ -195,8 +195,12 @@ class Worker:
             try:
                 pictures = await self._drawn(drawing, wanted, attempt, remedy)
             except EngineError as error:
-                better = self._remedies.next(case, remedy, backend.words(), killed=backend.was_killed)
+                shortage = shortage_in(backend.words(), killed=backend.was_killed)
+                if shortage is None:
+                    raise
+                better = self._remedies.next(case, remedy, shortage)
                 if better is None:
+                    error.hint = SMALLER
                     raise
                 log.info("job %s: %s", drawing.order.job, error.message)
                 remedy = better

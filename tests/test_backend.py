@@ -175,8 +175,9 @@ async def test_stopping_waits_for_no_drawing(backend_with: MakeBackend, one: Mod
     pid = running_pid(backend)
     await backend.stop()
     assert is_gone(pid)
-    with pytest.raises(EngineDied, match="ended while drawing"):
+    with pytest.raises(EngineDied, match="ended while drawing") as died:
         await drawing
+    assert died.value.hint == "tsr doctor looks for the cause"
     assert (backend.status().state, backend.status().message) == ("stopped", None)
 
 

@@ -119,6 +119,7 @@ def test_an_engine_that_hangs_at_a_step_is_ended_and_the_job_tried_again(tmp_pat
         assert (last.state, last.error and last.error.code) == ("failed", "engine_died")
         assert last.error
         assert "made no progress for 1 s" in last.error.message
+        assert "engine.step_timeout" in (last.error.hint or "")
         assert attempts(before) == [1, 2, 3]
         assert last_event(client, client.generate(small(seed=2, steps=2))).state == "succeeded"
         assert api.engine.seeds == [1, 1, 1, 2]

@@ -61,6 +61,8 @@ def test_when_nothing_helps_the_job_fails_with_what_the_engine_said(tmp_path: Pa
         assert (failed.state, failed.error and failed.error.code) == ("failed", "engine_error")
         assert failed.error
         assert "insufficient memory" in failed.error.message
+        assert failed.error.hint
+        assert "smaller picture" in failed.error.hint
         assert offloaded(api) == [False, True]
         assert client.status().engine.state == "ready"
         waited = api.post(seed=2)

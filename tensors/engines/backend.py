@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tensors.clock import now
-from tensors.engines.drawing import POLL_SECONDS, Drawing, LastWords, Report
+from tensors.engines.drawing import LOOK, POLL_SECONDS, Drawing, LastWords, Report
 from tensors.engines.external import ExternalPlace, is_called
 from tensors.engines.journal import Journal
 from tensors.engines.out_of_memory import kernel_kills, killed_for_memory
@@ -343,7 +343,7 @@ class Backend:
             if life.ended.is_set():
                 self._exit_code = life.exit_code
                 raise EngineStartFailed(
-                    f"the engine ended while loading {model.name!r}; its last words:\n{self._words}"
+                    f"the engine ended while loading {model.name!r}; its last words:\n{self._words}", hint=LOOK
                 )
             try:
                 return await life.client.capabilities()

@@ -21,6 +21,8 @@ T = TypeVar("T")
 _KEPT_LINES = 200
 POLL_SECONDS = 0.5
 """How often an engine is asked when its output gives no sign; it normally does."""
+LOOK = "tsr doctor looks for the cause"
+_SLOW = "a slow machine needs a larger engine.step_timeout"
 
 
 class LastWords:
@@ -137,7 +139,7 @@ class Drawing:
             both = (answer, death)
             done, _ = await asyncio.wait(both, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
             if not done:
-                raise EngineDied(f"the engine gave no answer for {self._patience:g} s and was ended")
+                raise EngineDied(f"the engine gave no answer for {self._patience:g} s and was ended", hint=_SLOW)
             if answer.done() and not isinstance(answer.exception(), EngineDied):
                 return answer.result()
             # A broken connection is how a death is heard first; its reason comes with the last of the output.
@@ -153,10 +155,10 @@ class Drawing:
 
     def _given_up(self) -> EngineDied:
         if not self._can_hear:
-            return EngineDied(f"the engine did not finish within {self._patience:g} s")
-        return EngineDied(f"the engine made no progress for {self._patience:g} s and was ended")
+            return EngineDied(f"the engine did not finish within {self._patience:g} s", hint=_SLOW)
+        return EngineDied(f"the engine made no progress for {self._patience:g} s and was ended", hint=_SLOW)
 
     def _death(self) -> EngineDied:
         if not self._can_hear:
-            return EngineDied("the engine was lost while drawing")
-        return EngineDied(f"the engine ended while drawing; its last words:\n{self._words}")
+            return EngineDied("the engine was lost while drawing", hint=LOOK)
+        return EngineDied(f"the engine ended while drawing; its last words:\n{self._words}", hint=LOOK)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tensors.engines.out_of_memory import NOTHING, Remedy, Remembered, model_key, next_remedy, shortage_in
+from tensors.engines.out_of_memory import NOTHING, Remedy, Remembered, Shortage, model_key, next_remedy
 from tensors.models import ModelFile
 
 log = logging.getLogger(__name__)
+
+SMALLER = "ask for a smaller picture or a more quantized model, or end what else uses the memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,8 @@ class Remedies:
         """Options of sd-server to load a model with."""
         return self.known(Case(model, backend, 0, 0)).arguments
 
-    def next(self, case: Case, used: Remedy, said: Iterable[str], *, killed: bool = False) -> Remedy | None:
-        """What to try after a failure; None when it was not for want of memory, or nothing is left to try."""
-        shortage = shortage_in(said, killed=killed)
-        if shortage is None:
-            return None
+    def next(self, case: Case, used: Remedy, shortage: Shortage) -> Remedy | None:
+        """What to try after a failure for want of memory; None when nothing is left."""
         remedy = next_remedy(used, shortage, accelerator=self._accelerator)
         if remedy:
             what = "VAE tiling" if remedy.tiling and not used.tiling else "offloading to RAM"
