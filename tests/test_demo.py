@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def test_demo_draws_what_its_prompts_say_and_leaves_nothing_running(tsr: Tsr, re
         words = prompt.split()
         assert colours(file.read_bytes()) == (words[1], words[5]), prompt
         assert image["settings"]["seed"] == seed
-    assert answer["gallery"].startswith("http://127.0.0.1:")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/#/gallery", answer["gallery"])
     data_dir = os.environ["TSR_DATA_DIR"]
     assert [process for process in psutil.process_iter(["cmdline"]) if data_dir in str(process.info["cmdline"])] == []
 
@@ -34,7 +35,7 @@ def test_demo_says_what_it_does(tsr: Tsr, fake_engine: Path) -> None:
     assert len(done.stdout.splitlines()) == len(PROMPTS)
     said = done.stderr
     assert said.count("$ tsr generate") == len(PROMPTS)
-    for word in ("The engine", "The server", "The pictures are in", "/api/images", "Done in"):
+    for word in ("The engine", "The server", "The pictures are in", "/#/gallery", "Done in"):
         assert word in said
     assert "--remote http://127.0.0.1:" in said
 

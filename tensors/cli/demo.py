@@ -42,14 +42,12 @@ def demo(app: App) -> None:
         result: dict[str, Any] = {
             "images": images,
             "directory": str(app.config.gallery_dir),
-            "gallery": f"{url}/api/images",
+            "gallery": f"{url}/#/gallery",
             "seconds": round(time.monotonic() - started, 1),
         }
         app.show(result, lambda found: [image["path"] for image in found["images"]])
         app.say(f"\nThe pictures are in {result['directory']}")
-        app.say(
-            f"The gallery's address was {result['gallery']}; this server stops now, `tsr serve` starts one that stays."
-        )
+        app.say(f"The page with them was {result['gallery']}; this server stops now, `tsr serve` starts another.")
     app.say(
         f"Done in {time.monotonic() - started:.0f} s. Your turn: tsr generate 'two blue stars on a white background'"
     )
