@@ -30,15 +30,20 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 
 ## web: build the page from web/ into tensors/page, which is committed; needs Node.js 20.19 or newer
-web: web/node_modules/.installed
+web: web/node_modules/.installed $(VENV)/.runtime
+	@$(BIN)/python -m tools.openapi > web/node_modules/.openapi.json
+	@npm --prefix web run --silent types -- --output src/api/schema.d.ts
 	@npm --prefix web run --silent build
 
-## check-web: style, types and tests of the page, and whether what is committed is built from what is in web/
+## check-web: style, types and tests of the page, and whether what is committed is made from the API and from web/ as they are
 NODE_IS_NEW := $(shell node -e 'const [a, b] = process.versions.node.split("."); console.log(a > 20 || (a == 20 && b >= 19) ? 1 : "")' 2>/dev/null)
-check-web: $(if $(NODE_IS_NEW),web/node_modules/.installed)
+check-web: $(if $(NODE_IS_NEW),web/node_modules/.installed) $(VENV)/.runtime
 ifeq ($(NODE_IS_NEW),)
 	@echo "THE PAGE'S OWN CHECKS WERE NOT RUN: they need Node.js 20.19 or newer. Those in a browser are run all the same."
 else
+	@$(BIN)/python -m tools.openapi > web/node_modules/.openapi.json
+	@npm --prefix web run --silent types -- --output node_modules/.schema.d.ts 2>/dev/null
+	@diff web/node_modules/.schema.d.ts web/src/api/schema.d.ts || (echo "web/src/api/schema.d.ts is not of the API as it is: make web" && false)
 	@npm --prefix web run --silent lint
 	@npm --prefix web run --silent check
 	@npm --prefix web run --silent test

@@ -1,11 +1,11 @@
 /** Wire the parts together: read what is there, then follow what happens. */
 import { effect } from "@preact/signals";
 import { listen, reconnect } from "./api/stream";
-import type { ImageHappening, JobEvent } from "./api/types";
+import type { JobEvent } from "./api/types";
 import { form } from "./form/state";
+import { spread } from "./gallery/actions";
 import { NO_FILTERS } from "./gallery/filters";
 import { gallery, recent } from "./gallery/store";
-import { lightboxHears } from "./lightbox/state";
 import * as jobs from "./state/jobs";
 import { follow } from "./state/route";
 import { loadModels, loadOptions, loadStatus, models, modelsLoaded, optionsOf, refreshServer } from "./state/server";
@@ -19,7 +19,7 @@ export function begin(): void {
   attempt(async () => {
     await admission();
     readAll();
-    await listen({ open: reopened, job: hearJob, image: hearImage, unauthorized: () => attempt(admission) });
+    await listen({ open: reopened, job: hearJob, image: spread });
   });
   followModel();
   titleTellsProgress();
@@ -56,12 +56,6 @@ function hearJob(event: JobEvent): void {
     gallery.refresh();
     recent.reload();
   }
-}
-
-function hearImage(event: ImageHappening): void {
-  recent.hear(event);
-  gallery.hear(event);
-  lightboxHears(event);
 }
 
 /** The defaults belong to the chosen model; with none chosen, to the active one. One that is not here has none. */

@@ -50,7 +50,7 @@ export function queryString(query: Query = {}): string {
   return text ? `?${text}` : "";
 }
 
-export async function failure(response: Response): Promise<ApiError> {
+async function failure(response: Response): Promise<ApiError> {
   const wire: Wire = await response.json().then(
     (value: Wire) => value,
     () => ({}),

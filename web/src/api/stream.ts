@@ -1,7 +1,7 @@
 /** Everything that happens on the server, for as long as the page is open. */
 import { signal } from "@preact/signals";
-import { failure } from "./http";
-import { SseParser } from "./sse";
+import { createParser } from "eventsource-parser";
+import { send } from "./http";
 import type { ImageHappening, JobEvent } from "./types";
 
 /** Null until the first try has ended. */
@@ -16,7 +16,6 @@ export interface Listener {
   open: () => void;
   job: (event: JobEvent) => void;
   image: (event: ImageHappening) => void;
-  unauthorized: () => void;
 }
 
 let wake: () => void = () => undefined;
@@ -51,23 +50,22 @@ async function hear(listener: Listener): Promise<boolean> {
   let timer = setTimeout(() => stop.abort(), SILENCE);
   let open = false;
   try {
-    const response = await fetch("/api/events", { signal: stop.signal, headers: { Accept: "text/event-stream" } });
-    if (!response.ok || !response.body) {
-      if (response.status === 401) listener.unauthorized();
-      throw await failure(response);
-    }
+    const { body } = await send("/api/events", { signal: stop.signal, headers: { Accept: "text/event-stream" } });
+    if (!body) return false;
     open = true;
     connected.value = true;
     listener.open();
-    const parser = new SseParser();
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    const parser = createParser({
+      onEvent: ({ event, data }) => {
+        if (event === "job") listener.job(JSON.parse(data) as JobEvent);
+        else if (event === "image") listener.image(JSON.parse(data) as ImageHappening);
+      },
+    });
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
       clearTimeout(timer);
       timer = setTimeout(() => stop.abort(), SILENCE);
-      for (const { event, data } of parser.push(piece.value)) {
-        if (event === "job") listener.job(JSON.parse(data) as JobEvent);
-        else if (event === "image") listener.image(JSON.parse(data) as ImageHappening);
-      }
+      parser.feed(piece.value);
     }
   } catch {
     // Refused, cut off or silent: the banner says so, and it is tried again.

@@ -1,4 +1,4 @@
-/** The API's types under short names. `schema.d.ts` is generated from a running server: `npm run types`. */
+/** The API's types under short names. `schema.d.ts` is generated: `make web`. */
 import type { components } from "./schema";
 
 type Schemas = components["schemas"];
@@ -29,8 +29,6 @@ export type Found = Answer<Schemas["Found"]>;
 export type DownloadPlan = Answer<Schemas["DownloadPlan"]>;
 export type PlannedFile = Answer<Schemas["PlannedFile"]>;
 export type LibraryStats = Answer<Schemas["LibraryStats"]>;
-export type Lora = Schemas["Lora"];
-export type Hires = Schemas["Hires"];
 export type GenerateRequest = Partial<Omit<Schemas["GenerateBody"], "prompt">> & { prompt: string };
 export type DownloadRequest = Partial<Schemas["DownloadRequest"]>;
 

@@ -10,6 +10,7 @@ import { SliderField } from "../ui/fields";
 import { bytes } from "../ui/format";
 import { Icon } from "../ui/icon";
 import { useSearch } from "../ui/search";
+import { SearchField } from "../ui/search_field";
 
 export function Loras() {
   const [picking, setPicking] = useState(false);
@@ -75,13 +76,7 @@ function Picker({ onClose }: { onClose: () => void }) {
   return (
     <Dialog name="Add a LoRA" head onClose={onClose}>
       <div class="stack">
-        <input
-          type="search"
-          aria-label="Search LoRAs"
-          placeholder="Search LoRAs"
-          value={text}
-          onInput={({ currentTarget }) => setText(currentTarget.value)}
-        />
+        <SearchField label="Search LoRAs" value={text} onInput={setText} />
         <ul class="rows" role="list">
           {items.map((lora) => (
             <li key={lora.name}>

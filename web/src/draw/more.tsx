@@ -1,5 +1,5 @@
 import type { FormHires } from "../form/form";
-import { hiresOf } from "../form/hires";
+import { hiresOf, NO_HIRES } from "../form/hires";
 import { change, form, inputs, options } from "../form/state";
 import { NumberField, SelectField, SliderField, Switch } from "../ui/fields";
 import { Tags } from "../ui/tags";
@@ -23,7 +23,7 @@ export function More() {
               min={1}
               max={8}
               step={0.25}
-              onChange={(value) => setHires({ scale: value ?? 2 })}
+              onChange={(value) => setHires({ scale: value ?? NO_HIRES.scale })}
             />
             <NumberField
               label="Second steps"
@@ -42,7 +42,7 @@ export function More() {
             <SliderField
               label="Denoising"
               value={hires.denoise}
-              min={0}
+              min={0.05}
               max={1}
               step={0.05}
               onChange={(denoise) => setHires({ denoise })}

@@ -1,14 +1,15 @@
 import { useEffect, useState } from "preact/hooks";
-import { jobs as api, images } from "../api/api";
+import { images } from "../api/api";
 import type { Job } from "../api/types";
 import { isMature, shortened } from "../gallery/light";
 import { recent } from "../gallery/store";
 import * as jobs from "../state/jobs";
 import { blur } from "../state/preferences";
 import { imageHref } from "../state/route";
-import { attempt, sentence } from "../state/toasts";
+import { sentence } from "../state/toasts";
 import { Button } from "../ui/button";
 import { figures, phase, plural } from "../ui/format";
+import { Problem } from "../ui/problem";
 import { ProgressBar } from "../ui/progress";
 import { Thumb } from "../ui/thumb";
 
@@ -45,8 +46,7 @@ function Result({ job }: { job: Job }) {
       {job.error && (
         <div class="notice bad">
           <p>
-            {sentence(job.error.message)}
-            {job.error.hint && <small>{sentence(job.error.hint)}</small>}
+            <Problem error={job.error} />
           </p>
         </div>
       )}
@@ -85,7 +85,7 @@ function Running({ job }: { job: Job }) {
           <b>{sentence(words)}</b>
           <span class="quiet">{figures(job.progress)}</span>
         </p>
-        <Button icon="close" onClick={() => attempt(async () => jobs.put(await api.act(job.id, "cancel")))}>
+        <Button icon="close" onClick={() => jobs.act(job.id, "cancel")}>
           Cancel
         </Button>
       </div>

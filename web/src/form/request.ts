@@ -68,10 +68,10 @@ export function fromRequest(request: GenerateRequest): Form {
     hires: hires
       ? {
           on: true,
-          scale: hires.scale ?? 2,
-          upscaler: hires.upscaler ?? "Latent",
-          steps: hires.steps ?? 0,
-          denoise: hires.denoising_strength ?? 0.7,
+          scale: hires.scale ?? NO_HIRES.scale,
+          upscaler: hires.upscaler ?? NO_HIRES.upscaler,
+          steps: hires.steps ?? NO_HIRES.steps,
+          denoise: hires.denoising_strength ?? NO_HIRES.denoise,
         }
       : NO_HIRES,
     tags: [...(request.tags ?? [])],

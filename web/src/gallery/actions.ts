@@ -2,7 +2,7 @@
 import { images } from "../api/api";
 import type { ImageEdit, ImageHappening } from "../api/types";
 import { lightboxHears } from "../lightbox/state";
-import { complain, tell } from "../state/toasts";
+import { attempt, complain, tell } from "../state/toasts";
 import { plural } from "../ui/format";
 import { gallery, recent } from "./store";
 
@@ -35,6 +35,19 @@ export async function remove(ids: readonly string[]): Promise<void> {
 export async function restore(ids: readonly string[]): Promise<void> {
   const back = await each(ids, async (id) => spread({ change: "restored", image: await images.restore(id) }));
   if (back.length) tell(`${back.length === 1 ? "Picture" : plural(back.length, "picture")} restored`);
+}
+
+/** What the keys `f` and `0` to `5` do to a picture; whether it was one of them. */
+export function markByKey(key: string, { id, favourite }: { id: string; favourite: boolean }): boolean {
+  if (key === "f") attempt(() => edit(id, { favourite: !favourite }));
+  else if (/^[0-5]$/.test(key)) attempt(() => edit(id, { rating: Number(key) }));
+  else return false;
+  return true;
+}
+
+export async function addFavourites(ids: readonly string[]): Promise<void> {
+  const done = await each(ids, (id) => edit(id, { favourite: true }));
+  if (done.length) tell(`${plural(done.length, "favourite")} more`);
 }
 
 export async function addTags(ids: readonly string[], tags: readonly string[]): Promise<void> {

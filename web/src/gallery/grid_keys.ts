@@ -1,7 +1,7 @@
 /** Keys on a picture of the grid. */
 import { isTyping } from "../shell/shortcuts";
 import { attempt } from "../state/toasts";
-import { edit, remove } from "./actions";
+import { markByKey, remove } from "./actions";
 import { clear, selected, selecting, toggle } from "./selection";
 import type { PictureStore } from "./store";
 
@@ -27,9 +27,7 @@ export function onGridKey(event: KeyboardEvent, { store, columns, focusOn }: Gri
   if (!picture) return;
   if (event.key === "x") toggle(picture.id, index);
   else if (event.key === "Escape" && selecting.value) clear();
-  else if (store.filters.trash) return;
-  else if (event.key === "f") attempt(() => edit(picture.id, { favourite: !picture.favourite }));
-  else if (/^[0-5]$/.test(event.key)) attempt(() => edit(picture.id, { rating: Number(event.key) }));
+  else if (store.filters.trash || markByKey(event.key, picture)) return;
   else if (event.key === "Delete") {
     const chosen = selected.value.has(picture.id) ? [...selected.value] : [picture.id];
     attempt(() => remove(chosen));

@@ -6,7 +6,7 @@ import { Dialog } from "../ui/dialog";
 import { plural } from "../ui/format";
 import { Icon } from "../ui/icon";
 import { Tags } from "../ui/tags";
-import { addTags, edit, remove, restore } from "./actions";
+import { addFavourites, addTags, remove, restore } from "./actions";
 import { clear, selected } from "./selection";
 import { gallery } from "./store";
 
@@ -33,14 +33,7 @@ export function SelectionBar() {
           <Button icon="tag" disabled={none} onClick={() => setTagging(true)} label="Tag selected">
             Tag
           </Button>
-          <Button
-            icon="heart"
-            disabled={none}
-            label="Favourite selected"
-            onClick={act(async () => {
-              for (const id of ids) await edit(id, { favourite: true });
-            })}
-          >
+          <Button icon="heart" disabled={none} label="Favourite selected" onClick={act(() => addFavourites(ids))}>
             Favourite
           </Button>
           {!none && ids.length <= MOST_EXPORTED && (

@@ -7,13 +7,13 @@ import { Button } from "../ui/button";
 import { Switch } from "../ui/fields";
 import { plural } from "../ui/format";
 import { Icon } from "../ui/icon";
+import { SearchField } from "../ui/search_field";
+import { useSettled } from "../ui/settled";
 import { EmptyTrash } from "./empty_trash";
 import { FilterPanel } from "./filter_panel";
 import { apiQuery, countOf, type Filters, filtersOf, queryOf } from "./filters";
 import { clear, selecting } from "./selection";
 import { gallery } from "./store";
-
-const PAUSE = 250;
 
 export function Toolbar() {
   const filters = filtersOf(route.value.query);
@@ -95,12 +95,13 @@ export function Toolbar() {
   );
 }
 
-export function setFilters(filters: Filters): void {
+function setFilters(filters: Filters): void {
   replace(hrefOf("gallery", queryOf(filters)));
 }
 
 function SearchBox({ filters }: { filters: Filters }) {
   const [text, setText] = useState(filters.text);
+  const settled = useSettled(text);
   const last = useRef(filters.text);
   useEffect(() => {
     // The address has changed otherwise: by a link, or the back button.
@@ -108,26 +109,17 @@ function SearchBox({ filters }: { filters: Filters }) {
     last.current = filters.text;
   }, [filters.text]);
   useEffect(() => {
-    if (text === last.current) return;
-    const timer = setTimeout(() => {
-      last.current = text;
-      setFilters({ ...filtersOf(route.value.query), text });
-    }, PAUSE);
-    return () => clearTimeout(timer);
-  }, [text]);
+    if (settled === last.current) return;
+    last.current = settled;
+    setFilters({ ...filtersOf(route.value.query), text: settled });
+  }, [settled]);
   return (
-    <div class="search">
-      <Icon name="search" />
-      <input
-        type="search"
-        aria-label="Search pictures"
-        aria-keyshortcuts="/"
-        placeholder="Search pictures"
-        title="Words of the prompt or the notes: cat, photo*, -dog"
-        value={text}
-        onInput={({ currentTarget }) => setText(currentTarget.value)}
-      />
-    </div>
+    <SearchField
+      label="Search pictures"
+      title="Words of the prompt or the notes: cat, photo*, -dog"
+      value={text}
+      onInput={setText}
+    />
   );
 }
 

@@ -2,11 +2,12 @@ import { useState } from "preact/hooks";
 import { catalog } from "../api/api";
 import { ApiError } from "../api/http";
 import type { Found } from "../api/types";
-import { sentence } from "../state/toasts";
 import { Button } from "../ui/button";
 import { SelectField, Switch } from "../ui/fields";
 import { compact } from "../ui/format";
 import { Icon } from "../ui/icon";
+import { Problem } from "../ui/problem";
+import { SearchField } from "../ui/search_field";
 import { Download } from "./download";
 import { useList } from "./list";
 
@@ -45,16 +46,12 @@ export function Catalog() {
             setAsked({ ...form });
           }}
         >
-          <div class="search">
-            <Icon name="search" />
-            <input
-              type="search"
-              aria-label="Search models"
-              placeholder="Search models, or paste an address"
-              value={form.query}
-              onInput={({ currentTarget }) => setForm({ ...form, query: currentTarget.value })}
-            />
-          </div>
+          <SearchField
+            label="Search models"
+            placeholder="Search models, or paste an address"
+            value={form.query}
+            onInput={(query) => setForm({ ...form, query })}
+          />
           <SelectField
             label="Site"
             value={form.provider}
@@ -102,8 +99,7 @@ export function Catalog() {
       {list.busy && <p class="quiet">Asking {PROVIDERS.find(({ value }) => value === form.provider)?.name}…</p>}
       {list.failed instanceof ApiError && (
         <p class="problem">
-          {sentence(list.failed.message)}
-          {list.failed.hint && <small>{sentence(list.failed.hint)}</small>}
+          <Problem error={list.failed} />
         </p>
       )}
       {asked && !list.busy && !list.failed && !list.items.length && <p class="empty-list">Nothing was found.</p>}

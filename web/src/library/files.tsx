@@ -9,27 +9,23 @@ import { attempt, tell } from "../state/toasts";
 import { Button } from "../ui/button";
 import { SelectField } from "../ui/fields";
 import { bytes, plural } from "../ui/format";
-import { Icon } from "../ui/icon";
+import { SearchField } from "../ui/search_field";
+import { useSettled } from "../ui/settled";
 import { JobLine } from "./job_line";
 import { KINDS } from "./kinds";
 import { useList } from "./list";
 
-const PAUSE = 200;
 const PAGE = 60;
 
 export function Files() {
   const [text, setText] = useState("");
-  const [query, setQuery] = useState("");
+  const query = useSettled(text);
   const [kind, setKind] = useState("");
   const [family, setFamily] = useState("");
   const [stats, setStats] = useState<LibraryStats | null>(null);
   const [job, setJob] = useState<string | null>(null);
   const done = job !== null && isDone(jobs.jobOf(job));
 
-  useEffect(() => {
-    const timer = setTimeout(() => setQuery(text), PAUSE);
-    return () => clearTimeout(timer);
-  }, [text]);
   useEffect(() => {
     if (job === null || done) attempt(async () => setStats(await library.stats()));
   }, [job, done]);
@@ -47,16 +43,7 @@ export function Files() {
   return (
     <>
       <div class="toolbar-row">
-        <div class="search">
-          <Icon name="search" />
-          <input
-            type="search"
-            aria-label="Search files"
-            placeholder="Search files"
-            value={text}
-            onInput={({ currentTarget }) => setText(currentTarget.value)}
-          />
-        </div>
+        <SearchField label="Search files" value={text} onInput={setText} />
         <SelectField
           label="Kind"
           value={kind}

@@ -2,9 +2,10 @@ import { useEffect } from "preact/hooks";
 import { jobs as api } from "../api/api";
 import type { Job } from "../api/types";
 import * as jobs from "../state/jobs";
-import { attempt, sentence } from "../state/toasts";
+import { attempt } from "../state/toasts";
 import { Button } from "../ui/button";
 import { figures, jobTitle, phase, plural } from "../ui/format";
+import { Problem } from "../ui/problem";
 import { ProgressBar } from "../ui/progress";
 
 /** A job of the library in one line, until it has ended and then what came of it. */
@@ -18,8 +19,7 @@ export function JobLine({ id }: { id: string }) {
   if (jobs.ended(job))
     return (
       <p class={job.error ? "problem" : "quiet"} aria-live="polite">
-        {job.error ? sentence(job.error.message) : outcome(job)}
-        {job.error?.hint && <small>{sentence(job.error.hint)}</small>}
+        {job.error ? <Problem error={job.error} /> : outcome(job)}
       </p>
     );
   return (
@@ -28,11 +28,7 @@ export function JobLine({ id }: { id: string }) {
         <b>{title}</b>{" "}
         <span class="quiet">{[phase(job.progress), figures(job.progress)].filter(Boolean).join(" · ")}</span>
       </p>
-      <Button
-        icon="close"
-        label={`Cancel ${title}`}
-        onClick={() => attempt(async () => jobs.put(await api.act(id, "cancel")))}
-      >
+      <Button icon="close" label={`Cancel ${title}`} onClick={() => jobs.act(id, "cancel")}>
         Cancel
       </Button>
       <ProgressBar name={`Progress of ${title}`} progress={job.progress} />

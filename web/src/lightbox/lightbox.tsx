@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { images } from "../api/api";
-import { edit, remove, restore } from "../gallery/actions";
+import { edit, markByKey, remove, restore } from "../gallery/actions";
 import { isMature, shortened } from "../gallery/light";
 import { isTyping } from "../shell/shortcuts";
 import { blur } from "../state/preferences";
@@ -51,10 +51,8 @@ export function Lightbox({ id }: { id: string }) {
     else if (event.key === "ArrowLeft") turn(before);
     else if (event.key === "i") setSide(!side);
     else if (!image || image.deleted) return;
-    else if (event.key === "f") attempt(() => edit(id, { favourite: !image.favourite }));
-    else if (/^[0-5]$/.test(event.key)) attempt(() => edit(id, { rating: Number(event.key) }));
     else if (event.key === "Delete") removeShown();
-    else return;
+    else if (!markByKey(event.key, image)) return;
     event.preventDefault();
   };
 

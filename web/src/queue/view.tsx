@@ -1,4 +1,3 @@
-import { jobs as api } from "../api/api";
 import type { Job } from "../api/types";
 import { requestOf } from "../form/request";
 import { use } from "../form/state";
@@ -8,6 +7,7 @@ import { imageHref } from "../state/route";
 import { attempt, sentence } from "../state/toasts";
 import { Button } from "../ui/button";
 import { figures, jobTitle, phase, plural, when } from "../ui/format";
+import { Problem } from "../ui/problem";
 import { ProgressBar } from "../ui/progress";
 import { Thumb } from "../ui/thumb";
 
@@ -44,9 +44,6 @@ export function QueueView() {
   );
 }
 
-const act = (job: Job, verb: "cancel" | "pause" | "resume") => () =>
-  attempt(async () => jobs.put(await api.act(job.id, verb)));
-
 function Open({ job }: { job: Job }) {
   const title = shortened(jobTitle(job), 160);
   const words = job.state === "running" ? phase(job.progress) : job.state === "paused" ? "Paused" : "Waiting";
@@ -62,16 +59,16 @@ function Open({ job }: { job: Job }) {
       </div>
       <div class="job-buttons">
         {job.kind === "download" && job.state !== "paused" && (
-          <Button icon="pause" onClick={act(job, "pause")}>
+          <Button icon="pause" onClick={() => jobs.act(job.id, "pause")}>
             Pause
           </Button>
         )}
         {job.state === "paused" && (
-          <Button icon="play" onClick={act(job, "resume")}>
+          <Button icon="play" onClick={() => jobs.act(job.id, "resume")}>
             Resume
           </Button>
         )}
-        <Button icon="close" onClick={act(job, "cancel")} label={`Cancel ${title}`}>
+        <Button icon="close" onClick={() => jobs.act(job.id, "cancel")} label={`Cancel ${title}`}>
           Cancel
         </Button>
       </div>
@@ -95,8 +92,7 @@ function Done({ job }: { job: Job }) {
         </p>
         {error && (
           <p class="problem">
-            {sentence(error.message)}
-            {error.hint && <small>{sentence(error.hint)}</small>}
+            <Problem error={error} />
           </p>
         )}
       </div>

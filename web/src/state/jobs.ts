@@ -2,6 +2,7 @@
 import { computed, signal } from "@preact/signals";
 import { jobs as api } from "../api/api";
 import type { Job, JobEvent } from "../api/types";
+import { attempt } from "./toasts";
 
 const PAGE = 30;
 
@@ -16,7 +17,7 @@ export const hasMore = computed(() => cursor.value !== null);
 export const ended = (job: Job) => ["succeeded", "failed", "cancelled"].includes(job.state);
 
 /** Newest first. */
-export const allJobs = computed(() =>
+const allJobs = computed(() =>
   [...known.value.values()].sort((a, b) => (a.created < b.created ? 1 : a.created > b.created ? -1 : 0)),
 );
 
@@ -108,6 +109,11 @@ export function merged(job: Job, event: JobEvent): Job {
     position: going ? null : job.position,
     waits_for: going ? null : job.waits_for,
   };
+}
+
+/** Cancel, pause or resume it. */
+export function act(id: string, verb: "cancel" | "pause" | "resume"): void {
+  attempt(async () => put(await api.act(id, verb)));
 }
 
 /** Reports and positions are in no event. */

@@ -25,11 +25,9 @@ export function plural(count: number, one: string, many = `${one}s`): string {
 }
 
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
 export const when = (created: string) => moment.format(new Date(created));
-export const dayOf = (created: string) => day.format(new Date(created));
 export const compact = (count: number) => short.format(count);
 
 const PHASES: Record<string, string> = {
