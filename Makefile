@@ -53,7 +53,7 @@ endif
 
 web/node_modules/.installed: web/package-lock.json
 	@echo "Installing what the page is built with ..."
-	@npm --prefix web ci --silent --no-audit --no-fund
+	@npm --prefix web ci --loglevel error --no-audit --no-fund
 	@touch $@
 
 ## bench: the figures of benchmarks/README.md, measured now
